@@ -390,7 +390,7 @@ pub fn encode(contents: Contents, raw: &[u8], level: Option<i32>) -> (Digest, Ve
     let mut out = head.encode();
     let name = Digest::of(&out);
     if let Some(packed) = packed {
-        out.extend_from_slice(&packed)
+        out.extend_from_slice(&packed);
     } else {
         out.reserve_exact(usize::try_from(body_length).unwrap_or(0));
         write_raw_body(&mut out, raw);

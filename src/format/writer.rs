@@ -131,7 +131,7 @@ struct TableState {
 type Blobs<'a> = std::iter::Peekable<std::slice::Iter<'a, NewBlob>>;
 
 /// Rows of a batch that are not in a segment yet, and where in the batch they begin.
-struct Rows<'a> {
+struct Waiting<'a> {
     text: &'a [u8],
     at: usize,
     rows: u64,
@@ -216,7 +216,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             batch.candidates.iter().map(|c| (false, c)).chain(std::iter::once((true, &end)))
         {
             let text = batch.text.get(from..place.end).unwrap_or_default();
-            let mut rows = Rows { text, at: from, rows: place.rows - rows_before };
+            let mut rows = Waiting { text, at: from, rows: place.rows - rows_before };
             self.cut_long(&mut table, &mut rows, &mut blobs, &batch.data)?;
             self.take_blobs(&mut table, &mut blobs, place.end, &batch.data)?;
             table.text.extend_from_slice(rows.text);
@@ -251,7 +251,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
     fn cut_long(
         &mut self,
         table: &mut TableState,
-        left: &mut Rows<'_>,
+        left: &mut Waiting<'_>,
         blobs: &mut Blobs<'_>,
         data: &[u8],
     ) -> Result<(), WriteError> {
@@ -285,7 +285,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             self.take_blobs(table, blobs, left.at + now.len(), data)?;
             table.text.extend_from_slice(now);
             table.rows += fitting;
-            *left = Rows { text: rest, at: left.at + now.len(), rows: left.rows - fitting };
+            *left = Waiting { text: rest, at: left.at + now.len(), rows: left.rows - fitting };
             self.end_segment(table)?;
         }
         Ok(())
