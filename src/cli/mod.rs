@@ -13,6 +13,7 @@ mod names;
 mod printer;
 mod redact;
 mod restore;
+mod rowtext;
 mod units;
 mod verify;
 

@@ -217,7 +217,10 @@ mod tests {
                 "postgresql://user@localhost:5433/mydb?options=-c%20synchronous_commit%3Doff",
                 "user=user|host=localhost|port=5433|dbname=mydb|options=-c synchronous_commit=off",
             ),
-            ("postgres://u%40x:p%2Fw%3A%40%25@h/d%20b", "user=u@x|password=p/w:@%|host=h|dbname=d b"),
+            (
+                "postgres://u%40x:p%2Fw%3A%40%25@h/d%20b",
+                "user=u@x|password=p/w:@%|host=h|dbname=d b",
+            ),
             ("postgresql://host?ssl=true", "host=host|sslmode=require"),
             ("postgresql://:5433", "port=5433"),
             ("postgresql://user:@host", "user=user|host=host"),

@@ -90,8 +90,7 @@ impl CopyIn {
 
     async fn end_stretch(&mut self) -> Result<(), PgError> {
         if self.binary
-            && let Err(error) =
-                self.sink.feed(Bytes::from_static(&TRAILER_BYTES)).await
+            && let Err(error) = self.sink.feed(Bytes::from_static(&TRAILER_BYTES)).await
         {
             return Err(self.failed(error).await);
         }

@@ -325,8 +325,7 @@ impl Params {
             Some(path) => Some(PathBuf::from(path)),
             None => around.home.as_ref().map(|home| home.join(".pgpass")),
         };
-        let passfile =
-            passfile.map(|path| Passfile::read(&path, &mut notes)).unwrap_or_default();
+        let passfile = passfile.map(|path| Passfile::read(&path, &mut notes)).unwrap_or_default();
 
         let target = match values.get("target_session_attrs") {
             None => Target::Any,
@@ -481,8 +480,7 @@ impl Params {
         if self.password.is_some() {
             return self.password.as_ref();
         }
-        let find =
-            |name: &str| self.passfile.find(name, host.port, &self.database, &self.user);
+        let find = |name: &str| self.passfile.find(name, host.port, &self.database, &self.user);
         match host.socket_directory() {
             Some(_) if SOCKET_DIRECTORIES.contains(&host.name.as_str()) => {
                 find("localhost").or_else(|| find(&host.name))
@@ -508,10 +506,8 @@ impl Values {
             check_known(&key)?;
             values.insert(key, value);
         }
-        let variable =
-            |name: &str| (around.variable)(name).filter(|_| !name.is_empty());
-        let service =
-            values.get("service").cloned().or_else(|| variable("PGSERVICE"));
+        let variable = |name: &str| (around.variable)(name).filter(|_| !name.is_empty());
+        let service = values.get("service").cloned().or_else(|| variable("PGSERVICE"));
         if let Some(name) = service.filter(|name| !name.is_empty()) {
             let mut places = Vec::new();
             let mut add = |path: PathBuf, required| places.push(Place { path, required });
@@ -566,7 +562,9 @@ fn unknown(name: &str, value: &str) -> PgError {
 
 fn hosts(values: &Values) -> Result<Vec<Host>, PgError> {
     let list = |name| -> Vec<String> {
-        values.get(name).map(|v| v.split(',').map(|s| s.trim().to_owned()).collect())
+        values
+            .get(name)
+            .map(|v| v.split(',').map(|s| s.trim().to_owned()).collect())
             .unwrap_or_default()
     };
     let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));

@@ -166,11 +166,7 @@ impl Session {
 
     /// An error of [`Session::client`] as ours. If the connection is gone, its last words are
     /// waited for, briefly: the client library gives the reason to the connection alone.
-    pub async fn explain(
-        &self,
-        doing: impl Into<String>,
-        error: tokio_postgres::Error,
-    ) -> PgError {
+    pub async fn explain(&self, doing: impl Into<String>, error: tokio_postgres::Error) -> PgError {
         self.watch().explain(doing, error).await
     }
 

@@ -346,8 +346,13 @@ mod tests {
         twice.extend_from_slice(&TRAILER.to_be_bytes());
         assert!(feed(&twice, 1, false).is_err());
 
-        assert!(feed(b"PGCOPY
-", 3, true).is_err());
+        assert!(
+            feed(
+                b"PGCOPY
+", 3, true
+            )
+            .is_err()
+        );
         let header = |flags: u32, extension: i32| {
             let mut out = SIGNATURE.to_vec();
             out.extend_from_slice(&flags.to_be_bytes());
@@ -372,10 +377,7 @@ mod tests {
         // Many columns promised, none there.
         assert_eq!(feed(&with(&i16::MAX.to_be_bytes()), 2, true).unwrap(), (Vec::new(), false));
 
-        assert_eq!(
-            parse(&negative, 1),
-            Err(TupleError::Length { at: 2, length: -2 }),
-        );
+        assert_eq!(parse(&negative, 1), Err(TupleError::Length { at: 2, length: -2 }),);
         assert_eq!(parse(&huge, 1), Err(TupleError::Short { at: 6 }));
         assert_eq!(
             parse(&3_i16.to_be_bytes(), 2),
