@@ -6,6 +6,7 @@ pub mod copy_in;
 pub mod copy_out;
 pub mod error;
 pub mod ident;
+mod options;
 pub mod params;
 pub mod passfile;
 pub mod service;
