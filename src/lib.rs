@@ -11,8 +11,6 @@ pub mod create;
 pub mod pg;
 #[cfg(feature = "postgres")]
 pub mod restore;
-#[cfg(feature = "postgres")]
-pub mod source;
 
 #[cfg(feature = "cli")]
 pub mod cli;
