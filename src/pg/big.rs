@@ -75,9 +75,12 @@ impl<'a> BigRows<'a> {
         }
         let columns: Vec<String> = table
             .stored_columns()
-            .map(|column| match column.is_bytea() {
-                true => format!("pg_catalog.octet_length({})", ident(&column.name)),
-                false => expression(column, part, true),
+            .map(|column| {
+                if column.is_bytea() {
+                    format!("pg_catalog.octet_length({})", ident(&column.name))
+                } else {
+                    expression(column, part, true)
+                }
             })
             .collect();
         let row_sql = format!("SELECT {} FROM ONLY {name} WHERE ctid = ", columns.join(", "));

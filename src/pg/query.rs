@@ -26,7 +26,8 @@ pub(super) async fn one(
     let mut found = session.rows(doing, sql, params).await?;
     match (found.pop(), found.len()) {
         (Some(row), 0) => Ok(row),
-        (_, more) => Err(PgError::protocol(doing, format!("{} rows in place of one", more))),
+        (None, _) => Err(PgError::protocol(doing, "no row in place of one")),
+        (Some(_), more) => Err(PgError::protocol(doing, format!("{more} rows beside the one"))),
     }
 }
 

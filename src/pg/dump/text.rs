@@ -2,6 +2,8 @@
 //! `--section=pre-data` and `--section=post-data`, but for settings: every object carries its own,
 //! so that it can be run by itself, in any session that began with the [`SETTINGS`] object.
 
+use std::fmt::Write as _;
+
 use libpgdump::{Entry, ObjectType, Section};
 
 use super::DumpError;
@@ -144,7 +146,7 @@ impl Text {
     }
 }
 
-/// The statement that removes an object; pg_dump writes a comment for what it would not remove.
+/// The statement that removes an object; `pg_dump` writes a comment for what it would not remove.
 fn drop_statement(entry: &Entry) -> Option<String> {
     let text = entry.drop_stmt.as_deref()?.trim();
     (!text.is_empty() && !text.starts_with("--")).then(|| text.to_owned())
@@ -171,7 +173,7 @@ fn object_sql(entry: &Entry) -> Result<String, DumpError> {
 
     let mut after = String::new();
     if !tablespace.is_empty() {
-        sql.push_str(&format!("SET default_tablespace = {};\n\n", ident(tablespace)));
+        let _ = write!(sql, "SET default_tablespace = {};\n\n", ident(tablespace));
         after.push_str("SET default_tablespace = '';\n\n");
     }
     match method {
@@ -179,13 +181,10 @@ fn object_sql(entry: &Entry) -> Result<String, DumpError> {
             // Its partitions take it from there; it has no storage itself, so that a default
             // access method would not be recorded.
             let name = qualified_tag(entry);
-            after.insert_str(
-                0,
-                &format!("ALTER TABLE {name} SET ACCESS METHOD {};\n\n", ident(method)),
-            );
+            let _ = write!(after, "ALTER TABLE {name} SET ACCESS METHOD {};\n\n", ident(method));
         }
         Some(method) if method != "heap" => {
-            sql.push_str(&format!("SET default_table_access_method = {};\n\n", ident(method)));
+            let _ = write!(sql, "SET default_table_access_method = {};\n\n", ident(method));
             after.push_str("SET default_table_access_method = heap;\n\n");
         }
         _ => {}
@@ -196,10 +195,11 @@ fn object_sql(entry: &Entry) -> Result<String, DumpError> {
     }
     // What has no DROP has no owner of its own.
     let drop = entry.drop_stmt.as_deref().unwrap_or_default();
-    if !owner.is_empty() && !drop.is_empty() {
-        if let Some(object) = owned(entry, drop)? {
-            sql.push_str(&format!("ALTER {object} OWNER TO {};\n\n", ident(owner)));
-        }
+    if !owner.is_empty()
+        && !drop.is_empty()
+        && let Some(object) = owned(entry, drop)?
+    {
+        let _ = write!(sql, "ALTER {object} OWNER TO {};\n\n", ident(owner));
     }
     sql.push_str(&after);
     Ok(sql)
