@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
 use crate::format::reader::{OpenError, ReadError};
+use crate::verify::Report;
 
 /// Why a verb could not do what was asked.
 #[derive(Debug)]
@@ -81,6 +82,11 @@ impl Trouble {
 }
 
 impl Failure {
+    /// What verification found, where that is the reason.
+    pub(super) fn report(&self) -> Option<&Report> {
+        None
+    }
+
     /// In words.
     pub(super) fn explain(&self) -> Trouble {
         match self {

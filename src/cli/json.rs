@@ -32,28 +32,29 @@ pub(super) struct Failed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     ok: bool,
-    error: ErrorWords<'a>,
+    error: ErrorWords,
     findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
-struct ErrorWords<'a> {
-    message: &'a str,
-    hints: &'a [String],
+struct ErrorWords {
+    message: String,
+    hints: Vec<String>,
     exit: u8,
 }
 
 impl<'a> Failed<'a> {
-    /// That `command` could not be done.
+    /// That `command` could not be done; `findings` if it was for these. Passwords are taken out.
     pub(super) fn new(
         command: &'a str,
         file: Option<&Path>,
-        trouble: &'a Trouble,
+        trouble: &Trouble,
         findings: &'a [Finding],
+        printer: &Printer,
     ) -> Self {
         let error = ErrorWords {
-            message: &trouble.error,
-            hints: &trouble.hints,
+            message: printer.redact(&trouble.error),
+            hints: trouble.hints.iter().map(|hint| printer.redact(hint)).collect(),
             exit: trouble.exit.code(),
         };
         let file = file.map(|file| file.display().to_string());

@@ -204,6 +204,13 @@ fn rows_of(table: &TableReport) -> String {
     counted(table.rows, "row", "rows")
 }
 
+/// The findings alone.
+pub(super) fn findings(report: &Report, paint: Paint) -> String {
+    let mut out = String::new();
+    details(&mut out, report, paint);
+    out.trim_start().to_owned()
+}
+
 /// Every finding, by code: what it is, where it is, what to do.
 fn details(out: &mut String, report: &Report, paint: Paint) {
     let mut rest = report.findings.as_slice();

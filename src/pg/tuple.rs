@@ -158,7 +158,6 @@ impl Walker {
         }
         loop {
             match self.state {
-                State::Header => return Ok(()),
                 State::Tuple => {
                     // A tuple ends only once its last field has arrived.
                     if self.at > buf.len() {
@@ -193,7 +192,7 @@ impl Walker {
                 State::Ended if buf.len() > self.at => {
                     return Err(format!("{} bytes after the trailer", buf.len() - self.at));
                 }
-                State::Ended => return Ok(()),
+                State::Header | State::Ended => return Ok(()),
             }
         }
     }
