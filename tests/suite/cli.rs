@@ -297,6 +297,124 @@ fn files_that_are_no_archives() {
     "#);
 }
 
+/// Flips one bit in the middle of the picture.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let picture = picture();
+    let place = bytes.windows(8).position(|run| run == &picture[1000..1008]).unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// `took 0.1 s` is not the same each time.
+fn timeless(text: &str) -> String {
+    text.lines()
+        .map(|line| line.split("; took").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn verify_says_first_what_matters_most() {
+    let here = TempDir::new().unwrap();
+    let path = archive(here.path());
+    let shown = |args: &[&str]| timeless(&pgark(here.path(), args).shown(here.path()));
+    insta::assert_snapshot!(shown(&["verify", "shop.pgark"]), @r#"
+    exit code 0
+    --- stdout
+    shop.pgark: GOOD. A restore gives back exactly what was saved.
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+    "#);
+    insta::assert_snapshot!(shown(&["verify", "--quick", "shop.pgark"]), @r#"
+    exit code 0
+    --- stdout
+    shop.pgark: NO DAMAGE SEEN at a quick look. Rows and blobs were not read.
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+    "#);
+    insta::assert_snapshot!(shown(&["verify", "--quiet", "shop.pgark"]), @r#"
+    exit code 0
+    "#);
+    std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
+    damage(&here.path().join("bad.pgark"));
+    insta::assert_snapshot!(shown(&["verify", "bad.pgark"]), @r#"
+    exit code 1
+    --- stdout
+    bad.pgark: DAMAGED. 1 of 2 tables is hit, 1 intact.
+
+    Lost or wrong
+      public.image  3 of 3 rows read  2 errors
+
+    Safe
+      public.user  2 rows
+
+    Details
+      E306 error: stored bytes are damaged
+        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 13312: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
+        What to do: Take another copy of the archive. The findings about tables say which values are lost with it.
+      E311 error: a value is lost with damaged bytes
+        - public.image row 1 (id = 1) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
+        - public.image row 3 (id = 3) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
+        What to do: Take another copy of the archive: this value cannot be restored from this one.
+    "#);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(here.path().join("cut.pgark"), &whole[..whole.len() - 5000]).unwrap();
+    insta::assert_snapshot!(shown(&["verify", "cut.pgark"]), @r#"
+    exit code 1
+    --- stdout
+    cut.pgark: DAMAGED. Which tables are hit cannot be told from this file.
+
+    Details
+      E104 error: no copy of the seal can be read
+        - entry seal: the file begins as an archive, but no seal at its end
+        What to do: Take another copy of the archive; this one was cut off or damaged at its end.
+    "#);
+    std::fs::write(here.path().join("empty"), "").unwrap();
+    insta::assert_snapshot!(shown(&["verify", "empty"]), @r#"
+    exit code 1
+    --- stdout
+    empty: DAMAGED. Which tables are hit cannot be told from this file.
+
+    Details
+      E002 error: not a pgark archive
+        - not a pgark archive, or its end is missing: it is shorter than the shortest archive
+        What to do: Check that this is the right file and that it was not compressed, encrypted or converted on its way.
+    "#);
+    insta::assert_snapshot!(shown(&["verify", "missing.pgark"]), @r#"
+    exit code 3
+    --- stderr
+    error: missing.pgark: no such file
+
+    hint: relative names are looked up in [here]
+    "#);
+}
+
+/// What could not be checked must not be hidden by what was found, nor keep the rest unchecked.
+#[test]
+fn verify_of_several_files_checks_each() {
+    let here = TempDir::new().unwrap();
+    let path = archive(here.path());
+    std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
+    damage(&here.path().join("bad.pgark"));
+    let ran = pgark(here.path(), &["verify", "--json", "bad.pgark", "missing", "shop.pgark"]);
+    assert_eq!(ran.code, Some(3));
+    let objects: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let files: Vec<_> = objects.iter().map(|object| object["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["bad.pgark", "missing", "shop.pgark"]);
+    let ok: Vec<_> = objects.iter().map(|object| object["ok"].as_bool().unwrap()).collect();
+    assert_eq!(ok, [false, false, true]);
+    let codes = |object: &serde_json::Value| -> Vec<String> {
+        let findings = object["findings"].as_array().unwrap();
+        findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(!codes(&objects[0]).is_empty());
+    assert!(codes(&objects[2]).is_empty());
+    for field in ["tables", "rows", "blobs", "bytes"] {
+        assert!(objects[2][field].is_u64(), "{field}");
+    }
+    assert_eq!(pgark(here.path(), &["verify", "bad.pgark", "shop.pgark"]).code, Some(1));
+}
+
 #[test]
 fn inspect_shows_what_is_inside() {
     let here = TempDir::new().unwrap();
@@ -346,7 +464,7 @@ fn inspect_shows_what_is_inside() {
     --- stderr
     error: shop.pgark has no table imgae
 
-    hint: pgark inspect shop.pgark lists its tables
+    hint: there is public.image
     "#);
     let json = pgark(here.path(), &["inspect", "shop.pgark", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
@@ -439,11 +557,7 @@ fn a_full_disk_is_an_error() {
 fn cat_of_a_damaged_archive_fails() {
     let here = TempDir::new().unwrap();
     let path = archive(here.path());
-    let mut bytes = std::fs::read(&path).unwrap();
-    let picture = picture();
-    let place = bytes.windows(8).position(|run| run == &picture[1000..1008]).unwrap();
-    bytes[place] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    damage(&path);
     let ran = pgark(here.path(), &["cat", "shop.pgark", "image"]);
     assert_eq!(ran.code, Some(3));
     assert!(ran.stderr.contains("hint: pgark verify shop.pgark"), "{}", ran.stderr);
@@ -537,7 +651,8 @@ fn the_documents_name_every_json_field() {
         }
     }
     let here = TempDir::new().unwrap();
-    archive(here.path());
+    std::fs::copy(archive(here.path()), here.path().join("bad.pgark")).unwrap();
+    damage(&here.path().join("bad.pgark"));
     let document = std::fs::read_to_string(support::root().join("docs/json.md")).unwrap();
     for args in [
         &["inspect", "shop.pgark", "--json"][..],
@@ -545,6 +660,7 @@ fn the_documents_name_every_json_field() {
         &["inspect", "missing.pgark", "--json"],
         &["verify", "shop.pgark", "--json"],
         &["verify", "missing.pgark", "--json"],
+        &["verify", "bad.pgark", "--json"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();
