@@ -1,1 +1,3 @@
 //! See design.md section 8.
+
+mod binary;
