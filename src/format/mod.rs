@@ -1,4 +1,13 @@
 //! Format 1: what the bytes of an archive mean. Knows neither databases nor terminals.
 
+pub mod batch;
+pub mod cbor;
+pub mod chunking;
 pub mod digest;
+pub mod index;
+pub mod limits;
 pub mod manifest;
+pub mod object;
+pub mod rows;
+pub mod seal;
+pub mod ustar;
