@@ -1,4 +1,4 @@
-//! Backups of PostgreSQL databases that can be trusted.
+//! Backups of `PostgreSQL` databases that can be trusted.
 
 pub mod format;
 pub mod io;

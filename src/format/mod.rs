@@ -8,6 +8,12 @@ pub mod index;
 pub mod limits;
 pub mod manifest;
 pub mod object;
+mod output;
+pub mod reader;
 pub mod rows;
 pub mod seal;
 pub mod ustar;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -162,9 +162,10 @@ impl Head {
         let mut at = Fields(bytes);
         let _: [u8; 16] = at.take();
         let [kind, body, label_low, label_high] = at.take();
-        let kind = match EntryKind::from_code(u16::from(kind)) {
-            Some(kind @ (EntryKind::Pack | EntryKind::Segment)) => kind,
-            _ => return Err(wrong("neither a pack nor a segment")),
+        let Some(kind @ (EntryKind::Pack | EntryKind::Segment)) =
+            EntryKind::from_code(u16::from(kind))
+        else {
+            return Err(wrong("neither a pack nor a segment"));
         };
         let _: [u8; 4] = at.take();
         let raw_length = u64::from_le_bytes(at.take());
@@ -209,7 +210,7 @@ impl Head {
         if self.chunks.iter().any(|chunk| chunk.length == 0) {
             return Err(wrong("an empty chunk"));
         }
-        let label_zeros = self.label.iter().filter(|byte| **byte == 0).count();
+        let label_zeros = self.label.split(|byte| *byte == 0).count() - 1;
         let fits = match self.kind {
             EntryKind::Pack => self.rows == 0 && self.label.is_empty() && !self.chunks.is_empty(),
             _ => self.rows != 0 && label_zeros == 1 && self.chunks.len() == 1,
@@ -271,23 +272,17 @@ fn block_header(length: usize, last: bool) -> [u8; 3] {
     [a, b, c]
 }
 
-/// Appends the raw body of the concatenated `pieces`.
-pub fn write_raw_body<'a>(out: &mut Vec<u8>, raw: u64, pieces: impl Iterator<Item = &'a [u8]>) {
-    out.extend_from_slice(&raw_header(raw));
-    let mut left = usize::try_from(raw).unwrap_or(0);
-    let mut room = left.min(RAW_BLOCK);
-    out.extend_from_slice(&block_header(room, room == left));
-    for mut piece in pieces {
-        while !piece.is_empty() {
-            if room == 0 {
-                room = left.min(RAW_BLOCK);
-                out.extend_from_slice(&block_header(room, room == left));
-            }
-            let (now, rest) = piece.split_at(piece.len().min(room));
-            out.extend_from_slice(now);
-            room -= now.len();
-            left -= now.len();
-            piece = rest;
+/// Appends the raw body of `raw`.
+pub fn write_raw_body(out: &mut Vec<u8>, raw: &[u8]) {
+    out.extend_from_slice(&raw_header(u64::try_from(raw.len()).unwrap_or(u64::MAX)));
+    let mut rest = raw;
+    loop {
+        let (block, after) = rest.split_at(rest.len().min(RAW_BLOCK));
+        out.extend_from_slice(&block_header(block.len(), after.is_empty()));
+        out.extend_from_slice(block);
+        rest = after;
+        if rest.is_empty() {
+            return;
         }
     }
 }
@@ -365,39 +360,40 @@ pub fn check_chunks(head: &Head, raw: &[u8]) -> Result<(), ObjectError> {
     Ok(())
 }
 
-/// Encodes an object: its name's digest, and the entry's bytes.
-///
-/// `try_compress` false stores the body as it is; true compresses it and stores whichever is
-/// shorter.
-pub fn encode<'a>(
-    kind: EntryKind,
-    chunks: Vec<Chunk>,
-    rows: u64,
-    label: Vec<u8>,
-    try_compress: Option<i32>,
-    pieces: impl Iterator<Item = &'a [u8]> + Clone,
-) -> (Digest, Vec<u8>) {
-    let raw_length: u64 = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+/// What goes into an object's head beside its bytes.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// [`EntryKind::Pack`] or [`EntryKind::Segment`].
+    pub kind: EntryKind,
+    /// The chunks that `raw` is made of, in order.
+    pub chunks: Vec<Chunk>,
+    /// Rows of a segment, 0 for a pack.
+    pub rows: u64,
+    /// A segment's [`label`], empty for a pack.
+    pub label: Vec<u8>,
+}
+
+/// Encodes an object: the digest that is its name, and the entry's bytes. With a `level` it is
+/// compressed, and stored so where that is shorter; without one it is stored as it is.
+pub fn encode(contents: Contents, raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
+    let raw_length = u64::try_from(raw.len()).unwrap_or(u64::MAX);
     let stored = raw_body_length(raw_length);
-    let packed = try_compress.and_then(|level| {
-        let raw: Vec<u8> = pieces.clone().flatten().copied().collect();
-        zstd::bulk::compress(&raw, level).ok()
-    });
-    let packed =
-        packed.filter(|packed| u64::try_from(packed.len()).is_ok_and(|length| length < stored));
+    let packed = level
+        .and_then(|level| zstd::bulk::compress(raw, level).ok())
+        .filter(|packed| u64::try_from(packed.len()).is_ok_and(|length| length < stored));
     let (body, body_length) = match &packed {
         Some(packed) => (Body::Zstd(Digest::of(packed)), u64::try_from(packed.len()).unwrap_or(0)),
         None => (Body::Raw, stored),
     };
+    let Contents { kind, chunks, rows, label } = contents;
     let head = Head { kind, body, body_length, raw_length, rows, chunks, label };
     let mut out = head.encode();
     let name = Digest::of(&out);
-    match packed {
-        Some(packed) => out.extend_from_slice(&packed),
-        None => {
-            out.reserve_exact(usize::try_from(body_length).unwrap_or(0));
-            write_raw_body(&mut out, raw_length, pieces);
-        }
+    if let Some(packed) = packed {
+        out.extend_from_slice(&packed);
+    } else {
+        out.reserve_exact(usize::try_from(body_length).unwrap_or(0));
+        write_raw_body(&mut out, raw);
     }
     (name, out)
 }
@@ -410,7 +406,9 @@ mod tests {
 
     fn pack(raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
         let chunk = Chunk { digest: Digest::of(raw), length: u32::try_from(raw.len()).unwrap() };
-        encode(EntryKind::Pack, vec![chunk], 0, Vec::new(), level, std::iter::once(raw))
+        let contents =
+            Contents { kind: EntryKind::Pack, chunks: vec![chunk], rows: 0, label: Vec::new() };
+        encode(contents, raw, level)
     }
 
     #[test]
