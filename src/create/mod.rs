@@ -26,7 +26,7 @@ use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Level, Report, VerifyError, VerifyOptions};
+use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
 use pump::{Mode, PumpError, Reading, Sink, Slices, What};
 
 /// How to make an archive.
@@ -249,10 +249,16 @@ fn read_back(
     if progress.interrupted() {
         return Err(CreateError::Interrupted);
     }
-    if report.too_new || report.findings.iter().any(verify::is_damage) {
+    if report.too_new || report.findings.iter().any(is_damage) {
         return Err(CreateError::ReadBack { path, report: Box::new(report) });
     }
     Ok(report)
+}
+
+/// Whether a finding says that the archive is not what was read, rather than that the data was at
+/// fault before (a reference that resolves to nothing, say: class 6 and later).
+fn is_damage(finding: &Finding) -> bool {
+    finding.severity == Severity::Error && finding.code.id().as_bytes().get(1) < Some(&b'6')
 }
 
 struct Made {
@@ -269,16 +275,17 @@ async fn write(
     let path = options.output.as_path();
     let write = |error| CreateError::write(path, error);
     progress.begin(Phase::Schema, 0, 0);
-    let snapshot = match &options.snapshot {
-        None => Snapshot::take(&options.params, options.lock_timeout).await?,
-        Some(id) => Snapshot::import(&options.params, id, options.lock_timeout).await?,
-    };
+    let id = options.snapshot.as_deref();
+    let snapshot = Snapshot::take_from(&options.params, id, options.lock_timeout).await?;
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
     let catalog = catalog::read_catalog(lead).await?;
-    let schema = dump::dump_schema(&options.params, snapshot.id(), &options.pg_dump).await?;
-    let parts = plan::plan(lead, &catalog).await?;
-    let large_objects = has_large_objects(&snapshot).await?;
+    let schema = dump::dump_schema(snapshot.params(), snapshot.id(), &options.pg_dump).await?;
+    let parts = plan::plan(&catalog);
+    let large_objects = catalog.large_objects > 0;
+    for note in &catalog.notes {
+        progress.note(note);
+    }
 
     let created = options.created.unwrap_or_else(now);
     let half = options.memory / 2;
@@ -310,7 +317,7 @@ async fn write(
 
     progress.begin(Phase::Finish, 0, 0);
     // After the rows, so that no sequence is behind the rows it numbered.
-    let sequences = catalog::read_sequences(lead, &catalog).await?;
+    let sequences = catalog::read_sequences(lead, &catalog.sequences).await?;
     snapshot.check_rewrites().await?;
     let ArchiveSink { writer, data, large_objects, .. } = sink;
     let all: Vec<TableData> = data.iter().chain([&large_objects]).flatten().copied().collect();
@@ -324,9 +331,6 @@ async fn write(
     .await
     .map_err(|error| CreateError::Internal(error.to_string()))?
     .map_err(write)?;
-    if let Some(snapshot) = Arc::into_inner(snapshot) {
-        snapshot.close().await;
-    }
     Ok(Made { stored, tables: u64::try_from(tables).unwrap_or(0), data: all })
 }
 
@@ -364,17 +368,6 @@ fn manifest(
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-pub(crate) async fn has_large_objects(snapshot: &Snapshot) -> Result<bool, PgError> {
-    let lead = snapshot.lead();
-    let doing = "looking for large objects";
-    let row = lead
-        .client()
-        .query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)", &[])
-        .await
-        .map_err(|error| PgError::server(doing, error))?;
-    row.try_get(0).map_err(|error| PgError::server(doing, error))
 }
 
 struct ArchiveSink {

@@ -185,7 +185,8 @@ struct Queue {
     next: usize,
     tasks: VecDeque<Task>,
     orders: Option<mpsc::UnboundedSender<mpsc::UnboundedReceiver<Item>>>,
-    to_count: VecDeque<usize>,
+    /// One part for each table, that covers all of it.
+    to_count: VecDeque<Part>,
 }
 
 /// A reader's end of one task.
@@ -321,13 +322,20 @@ pub(crate) fn tuples(
 /// sequencer has ended before this returns.
 pub(crate) async fn pump<S: Sink>(reading: Reading, sink: S) -> Result<S, PumpError> {
     let Reading { snapshot, tables, parts, large_objects, jobs, memory, progress, mode } = reading;
-    let to_count: VecDeque<usize> =
+    let to_deliver: Vec<usize> =
         (0..tables.len()).filter(|at| tables.get(*at).is_some_and(has_rows)).collect();
+    let mut to_count: VecDeque<Part> = VecDeque::new();
+    for part in &parts {
+        if to_count.back().is_none_or(|last| last.table != part.table) {
+            let rows = PartRows::Text;
+            to_count.push_back(Part { pages: None, big_apart: false, rows, ..part.clone() });
+        }
+    }
     let mut tasks: VecDeque<Task> = parts.into_iter().map(Task::Rows).collect();
     if large_objects {
         tasks.push_back(Task::LargeObjects);
     }
-    let steps = steps(&to_count, &tasks)?;
+    let steps = steps(&to_deliver, &tasks)?;
     let readers = jobs.min(tasks.len().max(to_count.len())).max(1);
     let (sender, orders) = mpsc::unbounded_channel();
     let budget = Budget::new(memory);
@@ -396,7 +404,7 @@ pub(crate) fn has_rows(table: &Table) -> bool {
 
 /// What is delivered, in order, and in how many tasks each.
 fn steps(
-    tables: &VecDeque<usize>,
+    tables: &[usize],
     tasks: &VecDeque<Task>,
 ) -> Result<Vec<(What, usize)>, PumpError> {
     let mut steps: Vec<(What, usize)> =
@@ -470,25 +478,24 @@ async fn work(shared: &Shared) -> Result<(), Failed> {
     }
     // By now the last rows are being compressed: time to count, which reads no large values.
     loop {
-        let Some(at) = shared.queue().to_count.pop_front() else { break };
-        if let Some(table) = shared.tables.get(at) {
-            let rows = count(&session, table).await?;
-            shared.counts.lock().unwrap_or_else(PoisonError::into_inner).push((at, rows));
+        let Some(part) = shared.queue().to_count.pop_front() else { break };
+        if let Some(table) = shared.tables.get(part.table) {
+            let rows = count(&session, table, &part).await?;
+            shared.counts.lock().unwrap_or_else(PoisonError::into_inner).push((part.table, rows));
         }
     }
     session.close().await;
     Ok(())
 }
 
-async fn count(session: &Session, table: &Table) -> Result<u64, PgError> {
-    let doing = || format!("counting the rows of {}", table.name);
-    let row = session
-        .client()
-        .query_one(&plan::count_sql(table), &[])
-        .await
-        .map_err(|error| PgError::server(doing(), error))?;
-    let rows: i64 = row.try_get(0).map_err(|error| PgError::server(doing(), error))?;
-    u64::try_from(rows).map_err(|_| PgError::protocol(doing(), "a negative count"))
+async fn count(session: &Session, table: &Table, part: &Part) -> Result<u64, PgError> {
+    let doing = format!("counting the rows of {}", table.name);
+    let rows = session.rows(&doing, &plan::count_sql(table, part), &[]).await?;
+    let count = match &rows[..] {
+        [row] => row.try_get(0).map_err(|error| PgError::server(doing.clone(), error))?,
+        _ => -1_i64,
+    };
+    u64::try_from(count).map_err(|_| PgError::protocol(doing, "no count came"))
 }
 
 async fn read_part(
