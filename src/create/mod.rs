@@ -173,13 +173,12 @@ pub fn run(options: &CreateOptions, progress: &Arc<dyn Progress>) -> Result<Crea
     let file = if options.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
         .map_err(output)?;
     let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
-    let made = runtime.block_on(async {
-        let clone = file.file().try_clone().map_err(output)?;
-        interruptible(progress.as_ref(), write(options, progress, clone)).await
-    });
+    let clone = file.file().try_clone().map_err(output)?;
+    let work = write(options, progress, clone);
+    let made = runtime.block_on(interruptible(progress.as_ref(), work));
     // A session that hangs must not hold this up.
     runtime.shutdown_background();
-    let made = made.ok_or(CreateError::Interrupted)??;
+    let made = made.unwrap_or(Err(CreateError::Interrupted))?;
     file.sync().map_err(output)?;
     let writing = started.elapsed();
 
@@ -324,7 +323,7 @@ async fn write(
     let manifest = manifest(options, catalog, schema, sequences, data, large_objects);
     let tables = manifest.tables.iter().filter(|table| table.data.is_some()).count();
     let stored = tokio::task::spawn_blocking(move || -> Result<Written, WriteError> {
-        let (out, written) = writer.finish(&manifest)?;
+        let (out, written) = writer.finish(manifest)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(written)
     })

@@ -511,8 +511,11 @@ async fn read_part(
     };
     let sql = plan::copy_sql(table, part);
     let bytea: Arc<[bool]> = table.stored_columns().map(|column| column.is_bytea()).collect();
-    let mut copy =
-        if text { CopyOut::text(session, &sql) } else { CopyOut::binary(session, &sql) }.await?;
+    let mut copy = if text {
+        CopyOut::text(session, &sql).await?
+    } else {
+        CopyOut::binary(session, &sql).await?
+    };
     // Tuples are there twice for a moment: as they came, and as the batch made of them.
     let factor = if text { 1 } else { 2 };
     loop {

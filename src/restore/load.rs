@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use super::convert::{Cursor, Piece, RowProblem, Shape};
 use super::{RestoreError, big, session};
 use crate::create::pump::{compute, has_rows};
-use crate::format::manifest::{Manifest, TableKind};
+use crate::format::manifest::Manifest;
 use crate::format::reader::Archive;
-use crate::pg::{CopyIn, Params, Session, qualified};
+use crate::pg::{CopyIn, Params, Session};
 use crate::progress::Progress;
 
 /// Bytes of rows and their blobs that a task should come to.
