@@ -75,11 +75,7 @@ impl CopyOut {
         Self::start(session, sql, Some(Walker::default())).await
     }
 
-    async fn start(
-        session: &Session,
-        sql: &str,
-        walker: Option<Walker>,
-    ) -> Result<Self, PgError> {
+    async fn start(session: &Session, sql: &str, walker: Option<Walker>) -> Result<Self, PgError> {
         let doing = shortened(sql);
         let stream = match session.client().copy_out(sql).await {
             Ok(stream) => Box::pin(stream),
@@ -234,9 +230,9 @@ impl CopyOut {
             Some(walker) if !walker.ended() => Err(Broken::Problem(format!(
                 "the COPY ended after {received} bytes without the trailer of binary COPY"
             ))),
-            None if self.buf.len() != self.whole() => Err(Broken::Problem(format!(
-                "the COPY ended after {received} bytes, inside a row"
-            ))),
+            None if self.buf.len() != self.whole() => {
+                Err(Broken::Problem(format!("the COPY ended after {received} bytes, inside a row")))
+            }
             _ => Ok(()),
         }
     }

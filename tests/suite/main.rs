@@ -1,0 +1,7 @@
+//! Tests of the program and the library from outside, real servers included.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod declared;
+mod servers;
