@@ -279,7 +279,7 @@ async fn write(
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
     let catalog = catalog::read_catalog(lead).await?;
-    let schema = dump::dump_schema(snapshot.params(), snapshot.id(), &options.pg_dump).await?;
+    let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
     for note in &catalog.notes {
