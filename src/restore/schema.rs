@@ -56,14 +56,12 @@ pub(super) async fn post_data(
         progress.on(&shown(first));
         match run(lead, sql, first).await {
             Ok(()) => {}
-            Err(error) if is_refresh(first) && !is_lost(&error) => {
-                let statement = slice(first, sql).map(|sql| String::from_utf8_lossy(sql));
-                findings.push(RestoreFinding {
-                    kind: first.kind.clone(),
-                    object: name(first),
-                    message: error.to_string(),
-                    statement: statement.map(|sql| sql.trim().to_owned()),
-                });
+            Err(RestoreError::Object { kind, object, source })
+                if is_refresh(first) && !matches!(source, PgError::Lost { .. }) =>
+            {
+                let message = format!("it could not be filled: {source}");
+                let statement = slice(first, sql).map(statement);
+                findings.push(RestoreFinding { kind, object, message, statement });
             }
             Err(error) => return Err(error),
         }
@@ -89,8 +87,11 @@ fn is_refresh(object: &SchemaObject) -> bool {
     object.kind == "MATERIALIZED VIEW DATA"
 }
 
-fn is_lost(error: &RestoreError) -> bool {
-    matches!(error, RestoreError::Object { source: PgError::Lost { .. }, .. })
+/// Without the comments that `pg_dump` puts in front.
+fn statement(sql: &[u8]) -> String {
+    let text = String::from_utf8_lossy(sql);
+    let lines = text.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 async fn parallel(
@@ -159,7 +160,7 @@ async fn run(session: &Session, sql: &[u8], object: &SchemaObject) -> Result<(),
     if text.trim().is_empty() || is_large_object(object) {
         return Ok(());
     }
-    session.run("creating it", text).await.map_err(failed)
+    session.run("running its SQL", text).await.map_err(failed)
 }
 
 fn name(object: &SchemaObject) -> String {
