@@ -75,6 +75,14 @@ pub enum PgError {
         /// What was wrong, with the offset in the stream where there is one.
         problem: String,
     },
+    /// Something holds for these objects that must not.
+    #[error("{problem}: {}", objects.join(", "))]
+    Objects {
+        /// What holds for them, such as `no privilege to read tables`.
+        problem: String,
+        /// Their names, and what else there is to say of each.
+        objects: Vec<String>,
+    },
 }
 
 /// One try at one address.
@@ -137,6 +145,11 @@ impl PgError {
         Self::Protocol { doing: doing.into(), problem: problem.into() }
     }
 
+    /// Something that must not hold, and for which objects.
+    pub fn objects(problem: impl Into<String>, objects: Vec<String>) -> Self {
+        Self::Objects { problem: problem.into(), objects }
+    }
+
     /// The same error, with more said about what was being done: `outer` comes first. For errors
     /// that do not say what was being done, nothing changes.
     #[must_use]
@@ -146,6 +159,7 @@ impl PgError {
             | Self::Lost { doing, .. }
             | Self::Silent { doing, .. }
             | Self::Protocol { doing, .. } => *doing = format!("{outer}: {doing}"),
+            Self::Objects { problem, .. } => *problem = format!("{outer}: {problem}"),
             Self::Parameter { .. } | Self::File { .. } | Self::Connect { .. } => {}
         }
         self
