@@ -345,13 +345,7 @@ mod tests {
         twice.extend_from_slice(&TRAILER.to_be_bytes());
         assert!(feed(&twice, 1, false).is_err());
 
-        assert!(
-            feed(
-                b"PGCOPY
-", 3, true
-            )
-            .is_err()
-        );
+        assert!(feed(b"PGCOPY\r\n", 3, true).is_err());
         let header = |flags: u32, extension: i32| {
             let mut out = SIGNATURE.to_vec();
             out.extend_from_slice(&flags.to_be_bytes());
