@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
+use crate::format::reader::{OpenError, ReadError};
+use crate::verify::Report;
 
 /// Why a verb could not do what was asked.
 #[derive(Debug)]
@@ -21,6 +23,26 @@ pub(super) enum Failure {
     File(PathBuf, io::Error),
     /// The table asked for is not there, or more than one is.
     Name(PathBuf, NameError),
+    /// A file cannot be opened as an archive.
+    Open(PathBuf, OpenError),
+    /// Part of an archive cannot be read.
+    Read(PathBuf, ReadError),
+    /// What was read from an archive cannot be right.
+    Damage {
+        /// The archive.
+        path: PathBuf,
+        /// The table or row.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A value cannot be written as JSON.
+    NotUtf8 {
+        /// The row.
+        what: String,
+        /// The column.
+        column: String,
+    },
     /// The person wanted it to stop.
     Interrupted,
     /// A verb that is not there yet.
@@ -60,6 +82,11 @@ impl Trouble {
 }
 
 impl Failure {
+    /// What verification found, where that is the reason.
+    pub(super) fn report(&self) -> Option<&Report> {
+        None
+    }
+
     /// In words.
     pub(super) fn explain(&self) -> Trouble {
         match self {
@@ -69,6 +96,19 @@ impl Failure {
             ),
             Self::File(path, error) => file(path, error),
             Self::Name(path, error) => name(path, error),
+            Self::Open(path, error) => open(path, error),
+            Self::Read(path, error) => damaged(
+                path,
+                Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))),
+            ),
+            Self::Damage { path, what, problem } => {
+                let error = format!("{}: {what}: {problem}", path.display());
+                damaged(path, Trouble::new(Exit::Failed, error))
+            }
+            Self::NotUtf8 { what, column } => {
+                let error = format!("{what}, column {column}: its bytes are not UTF-8");
+                Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
+            }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
             Self::Missing(verb) => {
                 Trouble::new(Exit::Failed, format!("{verb} is not part of this version yet"))
@@ -94,6 +134,28 @@ fn file(path: &Path, error: &io::Error) -> Trouble {
         }
         _ => trouble,
     }
+}
+
+fn open(path: &Path, error: &OpenError) -> Trouble {
+    let shown = path.display();
+    let trouble = Trouble::new(Exit::Failed, format!("{shown}: {}", chain(error)));
+    match error {
+        OpenError::Io(error) => file(path, error),
+        OpenError::TooNew(_) => Trouble { exit: Exit::TooNew, ..trouble }
+            .hint("use the version of pgark that wrote the file, or a newer one"),
+        OpenError::NotAnArchive(_) => trouble.hint(
+            "check that this is the right file, and that it was copied whole; \
+             a dump of pg_dump is not an archive",
+        ),
+        OpenError::Length { .. } => {
+            trouble.hint("the file was cut off or added to: take another copy")
+        }
+        _ => damaged(path, trouble),
+    }
+}
+
+fn damaged(path: &Path, trouble: Trouble) -> Trouble {
+    trouble.hint(format!("pgark verify {} says what is lost and what is safe", path.display()))
 }
 
 fn name(path: &Path, error: &NameError) -> Trouble {

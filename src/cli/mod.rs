@@ -9,10 +9,13 @@ mod exit;
 mod hints;
 mod inspect;
 mod interrupt;
+mod json;
 mod names;
 mod printer;
 mod redact;
+mod render;
 mod restore;
+mod rowtext;
 mod units;
 mod verify;
 
@@ -25,7 +28,7 @@ use clap::error::ErrorKind;
 use self::args::{Typed, Verb};
 use self::bars::Bars;
 use self::exit::Exit;
-use self::hints::Failure;
+use self::hints::{Failure, Trouble};
 use self::interrupt::Interrupt;
 use self::printer::Printer;
 use self::redact::Redactor;
@@ -67,13 +70,34 @@ pub fn main() -> ExitCode {
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
-    done.unwrap_or_else(|failure| context.fail(&failure)).into()
+    done.unwrap_or_else(|failure| context.fail(&failure, &typed.verb)).into()
 }
 
 impl Context {
-    /// Says why something could not be done.
-    fn fail(&self, failure: &Failure) -> Exit {
+    /// Says why a verb could not be done; with `--json` on standard output too.
+    fn fail(&self, failure: &Failure, verb: &Verb) -> Exit {
         let trouble = failure.explain();
+        let json = match verb {
+            Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
+            // Each file has an object of its own.
+            Verb::Verify(_) | Verb::Cat(_) => None,
+            Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
+            Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
+        };
+        if let Some((command, file)) = json {
+            let findings = failure.report().map_or(&[][..], |report| &report.findings);
+            let failed = json::Failed::new(command, file, &trouble, findings, &self.printer);
+            json::print(&self.printer, &failed);
+            // If even that cannot be written, there is still the message.
+            _ = self.printer.finish();
+        } else if let Some(report) = failure.report() {
+            self.printer.error(&render::findings(report, self.printer.err_paint()));
+        }
+        self.tell(&trouble)
+    }
+
+    /// Says it in words on standard error.
+    fn tell(&self, trouble: &Trouble) -> Exit {
         self.printer.error(&trouble.render(self.printer.err_paint()));
         trouble.exit
     }

@@ -2,7 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error. A reader that went away
 //! (`pgark cat ... | head`) is no error: what remains is thrown away. Whatever goes to standard
-//! error, and every message on standard output, has passwords taken out first.
+//! error has passwords taken out first; results are facts of archives and stay as they are.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,9 +100,9 @@ impl Printer {
         Paint::of(Self::err_is_terminal())
     }
 
-    /// Part of the result: words for people or a line of JSON, passwords taken out.
+    /// Part of the result: words for people or a line of JSON.
     pub(super) fn result(&self, text: &str) {
-        self.data(self.redactor.redact(text).as_bytes());
+        self.data(text.as_bytes());
     }
 
     /// Part of the result, byte for byte.
@@ -155,7 +155,8 @@ impl Printer {
         _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// `text` with passwords taken out, for what is drawn by others (the bars).
+    /// `text` with passwords taken out, for what is drawn by others (the bars) and for
+    /// errors that are part of a result.
     pub(super) fn redact(&self, text: &str) -> String {
         self.redactor.redact(text)
     }
