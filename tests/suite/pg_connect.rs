@@ -3,9 +3,11 @@
 //! Guards above all against a COPY that ended early and is taken for a whole table: by an error of
 //! the server before or after its end, by a session that is killed, by a connection that is cut at
 //! the worst moment (a proxy does it at exactly that one).
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -107,7 +109,7 @@ fn copy_gives_whole_rows_in_runs() {
                     assert!(run.len() < target + 4096);
                 }
                 let text = runs.concat();
-                assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 20_000);
+                assert_eq!(text.split(|b| *b == b'\n').count(), 20_001);
                 assert!(text.ends_with(b"xxx\\n\\t\\\\\n"));
 
                 let sql = format!("COPY ({rows}) TO STDOUT (FORMAT binary)");
@@ -505,7 +507,6 @@ fn the_connect_timeout_covers_more_than_the_socket() {
 }
 
 fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
@@ -695,7 +696,6 @@ fn a_client_certificate_logs_in() {
         let without = open(&format!("{conn} sslcertmode=disable")).await.map(|_| ()).unwrap_err();
         assert!(without.to_string().contains("28000"), "{without}");
         let loose = path("client.key");
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&loose, std::fs::Permissions::from_mode(0o644)).unwrap();
         let said = open(&conn).await.map(|_| ()).unwrap_err().to_string();
         assert!(said.contains("group or world"), "{said}");
