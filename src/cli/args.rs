@@ -57,18 +57,13 @@ pub(super) struct Global {
     pub(super) no_progress: bool,
 }
 
-/// What to do.
+/// What to do. The help is that of the structures.
 #[derive(Subcommand, Debug)]
 pub(super) enum Verb {
-    /// Save a database to an archive
     Create(Create),
-    /// Say whether archives are good, without a database
     Verify(Verify),
-    /// Load an archive into an empty database, and compare
     Restore(Restore),
-    /// Show what is in an archive
     Inspect(Inspect),
-    /// Write a table's rows to standard output
     Cat(Cat),
 }
 

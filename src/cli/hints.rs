@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
 use crate::format::reader::{OpenError, ReadError};
-use crate::verify::Report;
+use crate::verify::{Report, VerifyError};
 
 /// Why a verb could not do what was asked.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) enum Failure {
     Open(PathBuf, OpenError),
     /// Part of an archive cannot be read.
     Read(PathBuf, ReadError),
+    /// An archive could not be verified.
+    Verify(PathBuf, VerifyError),
     /// What was read from an archive cannot be right.
     Damage {
         /// The archive.
@@ -101,6 +103,7 @@ impl Failure {
                 path,
                 Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))),
             ),
+            Self::Verify(path, error) => verification(path, error),
             Self::Damage { path, what, problem } => {
                 let error = format!("{}: {what}: {problem}", path.display());
                 damaged(path, Trouble::new(Exit::Failed, error))
@@ -153,6 +156,22 @@ fn open(path: &Path, error: &OpenError) -> Trouble {
         _ => damaged(path, trouble),
     }
 }
+
+fn verification(path: &Path, error: &VerifyError) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error)));
+    match error {
+        VerifyError::Interrupted => Failure::Interrupted.explain(),
+        VerifyError::Scratch(_) => trouble.hint(format!(
+            "scratch files go to {}; set TMPDIR to a folder with more room, or --memory to more",
+            std::env::temp_dir().display()
+        )),
+        VerifyError::Thread(_) => trouble.hint("the system is at a limit: see ulimit -u"),
+        VerifyError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+/// What to do about a mistake of this program.
+const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
 
 fn damaged(path: &Path, trouble: Trouble) -> Trouble {
     trouble.hint(format!("pgark verify {} says what is lost and what is safe", path.display()))

@@ -129,7 +129,7 @@ fn near(manifest: &Manifest, parts: &[Part]) -> Vec<Name> {
             let distance = distance(&wanted, &name);
             let longest = wanted.chars().count().max(name.chars().count());
             let contained = name.contains(&wanted) || wanted.contains(&name);
-            (distance * 3 <= longest || contained).then_some((distance, &table.name))
+            (distance * 5 <= longest * 2 || contained).then_some((distance, &table.name))
         })
         .collect();
     close.sort();

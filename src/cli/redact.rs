@@ -21,11 +21,11 @@ impl Redactor {
             .flat_map(|argument| {
                 // `--to=postgres://...`, `--to` and the rest told apart, and as a whole.
                 let value = argument.split_once('=').filter(|_| argument.starts_with('-'));
-                [Some(argument), value.map(|(_, value)| value)]
+                [Some(argument.trim_start_matches('-')), value.map(|(_, value)| value)]
             })
             .flatten()
             .filter_map(|argument| {
-                let shown = url(argument).unwrap_or_else(|| pairs(argument));
+                let shown = url(argument).unwrap_or_else(|| pairs(argument, true));
                 (shown != argument).then(|| (argument.to_owned(), shown))
             })
             .collect();
@@ -38,7 +38,7 @@ impl Redactor {
         for (argument, shown) in &self.known {
             out = out.replace(argument, shown);
         }
-        pairs(&urls(&out))
+        pairs(&urls(&out), false)
     }
 }
 
@@ -49,7 +49,7 @@ fn url(argument: &str) -> Option<String> {
     if !matches!(scheme, "postgres" | "postgresql") {
         return None;
     }
-    Some(format!("{scheme}://{}", pairs(&userinfo(rest))))
+    Some(format!("{scheme}://{}", pairs(&userinfo(rest), false)))
 }
 
 /// Masks in `user:password@host/...`.
@@ -81,7 +81,8 @@ fn urls(text: &str) -> String {
 }
 
 /// Masks the values of `password=...`, `password = '...'`, `sslpassword=...` and `PGPASSWORD=...`.
-fn pairs(text: &str) -> String {
+/// In an argument (`whole`), words behind a value that name no parameter are taken for more of it.
+fn pairs(text: &str, whole: bool) -> String {
     const KEY: &str = "password";
     // ASCII lower case keeps every offset where it was.
     let lower = text.to_ascii_lowercase();
@@ -95,7 +96,10 @@ fn pairs(text: &str) -> String {
         let Some(value) = tail.trim_start_matches(' ').strip_prefix('=') else { continue };
         let value = value.trim_start_matches(' ');
         let begin = text.len() - value.len();
-        let length = value_length(value);
+        let mut length = value_length(value);
+        while whole && let Some(more) = stray_word(value.get(length..).unwrap_or_default()) {
+            length += more;
+        }
         if length > 0 {
             out.push_str(text.get(after..begin).unwrap_or_default());
             out.push_str(MASK);
@@ -120,6 +124,14 @@ fn value_length(value: &str) -> usize {
         escaped = c == '\\' && !escaped;
     }
     value.len()
+}
+
+/// How long the next word with the blanks before it is, if it is not `name=value`.
+fn stray_word(rest: &str) -> Option<usize> {
+    let word = rest.trim_start();
+    let end = word.find(char::is_whitespace).unwrap_or(word.len());
+    let stray = end > 0 && !word.get(..end).unwrap_or_default().contains('=');
+    stray.then_some(rest.len() - word.len() + end)
 }
 
 #[cfg(test)]
@@ -181,5 +193,8 @@ mod tests {
             redactor.redact("invalid value 'postgres://u:other s3cret@h' for '--to'"),
             "invalid value 'postgres://u:****@h' for '--to'"
         );
+        // Quotes forgotten: the rest of the password looks like a word of its own.
+        let redactor = Redactor::new(["password=my s3cret word host=h"].into_iter());
+        assert_eq!(redactor.redact("'password=my s3cret word host=h'"), "'password=**** host=h'");
     }
 }

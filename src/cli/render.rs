@@ -78,30 +78,8 @@ pub(super) fn verdict(report: &Report, strict: bool, paint: Paint) -> String {
         let word = paint.paint(Style::Warn, "NEEDS A NEWER PGARK.");
         return format!("{word} Nothing was checked; the file is no worse for it.");
     }
-    let (hit, intact) = (states(report, TableState::Damaged), states(report, TableState::Intact));
     if !report.ok {
-        let tables = match report.tables {
-            0 => "Which tables are hit cannot be told from this file.".to_owned(),
-            all => {
-                let are = if hit == 1 { "is" } else { "are" };
-                format!(
-                    "{} of {} {are} hit, {} intact.",
-                    count(hit),
-                    counted(all, "table", "tables"),
-                    count(intact)
-                )
-            }
-        };
-        return if is_damaged(report) {
-            format!("{} {tables}", paint.paint(Style::Bad, "DAMAGED."))
-        } else {
-            let word = paint.paint(Style::Bad, "BROKEN DATA.");
-            format!(
-                "{word} The file is undamaged, but rows in it break rules of their own \
-                 database: {}.",
-                counted(report.errors, "error", "errors")
-            )
-        };
+        return bad_verdict(report, paint);
     }
     let warnings = match report.warnings {
         0 => String::new(),
@@ -119,6 +97,39 @@ pub(super) fn verdict(report: &Report, strict: bool, paint: Paint) -> String {
             paint.paint(style, &format!("NO DAMAGE SEEN at a quick look{warnings}."))
         ),
     }
+}
+
+fn bad_verdict(report: &Report, paint: Paint) -> String {
+    let has = |id: &str| report.findings.iter().any(|finding| finding.code.id() == id);
+    let bad = |word: &str| paint.paint(Style::Bad, word);
+    if report.tables == 0 && has("E002") {
+        return format!("{} Nothing in it can be read.", bad("NOT A PGARK ARCHIVE."));
+    }
+    if !is_damaged(report) {
+        return format!(
+            "{} The file is undamaged, but rows in it break rules of their own database: {}.",
+            bad("BROKEN DATA."),
+            counted(report.errors, "error", "errors")
+        );
+    }
+    let (hit, intact) = (states(report, TableState::Damaged), states(report, TableState::Intact));
+    let of = counted(report.tables, "table", "tables");
+    let tables = match (report.tables, hit, intact) {
+        (0, ..) => "Which tables are hit cannot be told from this file.".to_owned(),
+        (_, 0, 0) => format!("Whether any of {of} is hit was not checked."),
+        (_, 0, intact) => format!(
+            "No table is hit: {} of {of} {} intact.",
+            count(intact),
+            if intact == 1 { "is" } else { "are" }
+        ),
+        (_, hit, intact) => format!(
+            "{} of {of} {} hit, {} intact.",
+            count(hit),
+            if hit == 1 { "is" } else { "are" },
+            count(intact)
+        ),
+    };
+    format!("{} {tables}", bad("DAMAGED."))
 }
 
 /// Whether the file itself is hit, or only what was saved in it was not in order.
@@ -159,25 +170,43 @@ fn losses(out: &mut String, report: &Report, paint: Paint) {
     let hit = of(TableState::Damaged);
     if !hit.is_empty() {
         _ = writeln!(out, "\n{}", paint.paint(Style::Bad, "Lost or wrong"));
-        let lines: Vec<Vec<String>> = hit
-            .iter()
-            .map(|table| {
-                let name = name_of(table);
-                let errors = report
-                    .findings
-                    .iter()
-                    .filter(|finding| finding.severity == Severity::Error)
-                    .filter(|finding| finding.table.as_ref() == Some(&name))
-                    .map(|finding| finding.count)
-                    .fold(0, u64::saturating_add);
-                let read = format!("{} of {} read", count(table.rows_read), rows_of(table));
-                vec![format!("  {name}"), read, counted(errors, "error", "errors")]
-            })
-            .collect();
-        out.push_str(&columns(&lines, &[Align::Left, Align::Right, Align::Right]));
+        let lines: Vec<Vec<String>> = hit.iter().map(|table| loss(table, report)).collect();
+        out.push_str(&columns(&lines, &[Align::Left, Align::Left]));
     }
     listed(out, "Safe", Style::Good, &of(TableState::Intact), paint);
     listed(out, "Not checked", Style::Warn, &of(TableState::Unchecked), paint);
+}
+
+/// What a table has lost: `3 of 12 rows lost, 2 blobs lost, 1 other error`.
+fn loss(table: &TableReport, report: &Report) -> Vec<String> {
+    let name = name_of(table);
+    let of_table = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .filter(|finding| finding.table.as_ref() == Some(&name));
+    let (mut blobs, mut others) = (0_u64, 0_u64);
+    for finding in of_table {
+        // Rows that are lost are told by their number.
+        let number = match (finding.code, &finding.blob) {
+            (Code::RowsLost, _) => continue,
+            (_, Some(_)) => &mut blobs,
+            _ => &mut others,
+        };
+        *number = number.saturating_add(finding.count);
+    }
+    let mut parts = Vec::new();
+    match table.rows.saturating_sub(table.rows_read) {
+        0 => parts.push(format!("all {} there", rows_of(table))),
+        lost => parts.push(format!("{} of {} lost", count(lost), rows_of(table))),
+    }
+    if blobs > 0 {
+        parts.push(format!("{} lost", counted(blobs, "blob", "blobs")));
+    }
+    if others > 0 {
+        parts.push(counted(others, "other error", "other errors"));
+    }
+    vec![format!("  {name}"), parts.join(", ")]
 }
 
 fn listed(out: &mut String, title: &str, style: Style, tables: &[&TableReport], paint: Paint) {

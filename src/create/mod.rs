@@ -240,7 +240,7 @@ fn read_back(
         Err(source) => return Err(CreateError::Output { path, source }),
     };
     let how = VerifyOptions { level: Level::Full, memory: options.memory };
-    let report = match verify::run(Arc::new(disk), &how, progress.as_ref()) {
+    let report = match verify::run(&(Arc::new(disk) as Arc<dyn crate::io::ReadAt>), &how, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
         Err(source) => return Err(CreateError::Verify { path, source }),
@@ -278,7 +278,7 @@ async fn write(
     let snapshot = Snapshot::take_from(&options.params, id, options.lock_timeout).await?;
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
-    let catalog = catalog::read_catalog(lead).await?;
+    let catalog = snapshot.read_catalog().await?;
     let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
