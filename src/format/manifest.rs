@@ -56,6 +56,8 @@ pub struct Manifest {
     pub created: u64,
     /// What wrote it, such as `pgark 0.1.0`.
     pub tool: String,
+    /// The index: what it must be and hold. Filled in by the writer.
+    pub index: IndexFacts,
     /// Where the data came from.
     pub source: Source,
     /// The two SQL files, cut into objects.
@@ -81,6 +83,23 @@ impl Manifest {
     pub fn table(&self, name: &Name) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == *name)
     }
+}
+
+/// The index as the manifest knows it: so that what vouches for the manifest vouches for all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct IndexFacts {
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Entries before it.
+    pub entries: u64,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Blobs of more than one chunk.
+    pub blobs: u64,
+    /// Chunks of those blobs, repeats counted.
+    pub blob_chunks: u64,
+    /// Segments of all tables.
+    pub segments: u64,
 }
 
 /// Where the data came from.

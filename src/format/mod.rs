@@ -1,4 +1,19 @@
 //! Format 1: what the bytes of an archive mean. Knows neither databases nor terminals.
 
+pub mod batch;
+pub mod cbor;
+pub mod chunking;
 pub mod digest;
+pub mod index;
+pub mod limits;
 pub mod manifest;
+pub mod object;
+mod output;
+pub mod reader;
+pub mod rows;
+pub mod seal;
+pub mod ustar;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;

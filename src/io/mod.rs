@@ -1,1 +1,87 @@
-//! See design.md section 8.
+//! Bytes on disk: positional reads, files that appear whole or not at all, mapped scratch files.
+//! Depends on nothing of the rest.
+
+mod atomic;
+mod mapped;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+pub use atomic::AtomicFile;
+pub use mapped::Mapped;
+
+/// Something of a fixed length that can be read at any offset, from many threads.
+pub trait ReadAt: Send + Sync {
+    /// Its length in bytes, as it was when it was opened.
+    fn len(&self) -> u64;
+
+    /// Whether it holds nothing.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` from `offset` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` past the end; what the device says otherwise.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The file to map, where there is one.
+    fn as_file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// A file on disk, read with `pread`: a bad sector is an error that can be told, where a mapping
+/// would end the process.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    len: u64,
+}
+
+impl DiskFile {
+    /// Opens `path` for reading.
+    ///
+    /// # Errors
+    /// What the system says; `IsADirectory` for a folder.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(Self { file, len: meta.len() })
+    }
+}
+
+impl ReadAt for DiskFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn len(&self) -> u64 {
+        u64::try_from(self.len()).unwrap_or(u64::MAX)
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..))
+            .and_then(|rest| rest.get(..buf.len()))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(from);
+        Ok(())
+    }
+}

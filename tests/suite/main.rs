@@ -4,4 +4,5 @@
 mod support;
 
 mod declared;
+mod pg_connect;
 mod servers;

@@ -1,0 +1,260 @@
+//! Rows on their way into an archive: turned into row text, hashed, their blobs cut into chunks.
+//! Pure work for any thread; what is new and where it goes, the writer decides in row order.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+
+use super::chunking;
+use super::digest::{Digest, RowSum};
+use super::rows::{self, BlobRef, INLINE_BYTEA, RowError};
+
+/// The blobs of more than one chunk that a writer has: no need to cut them again. Only a hint: a
+/// blob not found here may be known all the same, and the archive is the same either way.
+#[derive(Clone, Default, Debug)]
+pub struct KnownBlobs(Arc<RwLock<HashSet<Digest>>>);
+
+impl KnownBlobs {
+    fn contains(&self, digest: &Digest) -> bool {
+        // Never waits: a busy set is one that says no.
+        self.0.try_read().is_ok_and(|known| known.contains(digest))
+    }
+
+    pub(super) fn insert(&self, digest: Digest) {
+        if let Ok(mut known) = self.0.write() {
+            known.insert(digest);
+        }
+    }
+}
+
+/// A chunk and where its bytes are in the batch.
+#[derive(Debug)]
+pub(super) struct NewChunk {
+    pub(super) digest: Digest,
+    pub(super) bytes: Range<usize>,
+    pub(super) incompressible: bool,
+}
+
+/// A blob as a row refers to it.
+#[derive(Debug)]
+pub(super) struct NewBlob {
+    /// Where in the row text the reference stands: blobs and segments go on in that order.
+    pub(super) at: usize,
+    pub(super) blob: BlobRef,
+    /// None if it was known already.
+    pub(super) chunks: Vec<NewChunk>,
+}
+
+/// A place where a segment may end: after this byte, so many rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) end: usize,
+    pub(super) rows: u64,
+}
+
+/// Rows of one table, ready for the writer.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) sum: RowSum,
+    pub(super) text: Vec<u8>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) blobs: Vec<NewBlob>,
+    pub(super) data: Arc<Vec<u8>>,
+}
+
+impl Batch {
+    /// Takes COPY text of a table without `bytea` columns as it is.
+    ///
+    /// # Errors
+    /// [`RowError::Unterminated`] if the last row has no newline.
+    pub fn from_copy_text(text: Vec<u8>) -> Result<Self, RowError> {
+        if !rows::is_whole(&text) {
+            return Err(RowError::Unterminated);
+        }
+        let mut batch = Self::default();
+        let mut end = 0;
+        for row in rows::rows(&text) {
+            end += row.len() + 1;
+            batch.count_row(row, end);
+        }
+        batch.text = text;
+        Ok(batch)
+    }
+
+    fn count_row(&mut self, row: &[u8], end: usize) {
+        let digest = Digest::of(row);
+        self.sum.add(RowSum::of_digest(digest));
+        if chunking::ends_segment(&digest, row.len()) {
+            self.candidates.push(Candidate { end, rows: self.sum.rows });
+        }
+    }
+
+    /// Row count and digest of these rows.
+    pub fn sum(&self) -> RowSum {
+        self.sum
+    }
+
+    /// Bytes it holds in memory.
+    pub fn cost(&self) -> usize {
+        self.text.len() + self.data.len() + 64 * (self.candidates.len() + self.blobs.len())
+    }
+}
+
+/// Makes a batch, field by field.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    known: Option<KnownBlobs>,
+    batch: Batch,
+    data: Vec<u8>,
+    in_batch: HashSet<Digest>,
+    row_start: usize,
+    row_begun: bool,
+}
+
+impl BatchBuilder {
+    /// For rows on their way into an archive.
+    pub fn new(known: KnownBlobs) -> Self {
+        Self::begin(Some(known))
+    }
+
+    /// For rows whose digest alone is wanted: keeps no bytes.
+    pub fn for_digest() -> Self {
+        Self::begin(None)
+    }
+
+    fn begin(known: Option<KnownBlobs>) -> Self {
+        Self {
+            known,
+            batch: Batch::default(),
+            data: Vec::new(),
+            in_batch: HashSet::new(),
+            row_start: 0,
+            row_begun: false,
+        }
+    }
+
+    fn begin_field(&mut self) {
+        if self.row_begun {
+            self.batch.text.push(b'\t');
+        }
+        self.row_begun = true;
+    }
+
+    /// A field with this value, as the type's output function writes it.
+    pub fn text(&mut self, value: &[u8]) {
+        self.begin_field();
+        rows::escape_into(&mut self.batch.text, value);
+    }
+
+    /// A field that is NULL.
+    pub fn null(&mut self) {
+        self.begin_field();
+        self.batch.text.extend_from_slice(b"\\N");
+    }
+
+    /// A `bytea` field of any length.
+    pub fn blob(&mut self, bytes: &[u8]) {
+        self.begin_field();
+        if bytes.len() <= INLINE_BYTEA {
+            rows::inline_bytea(&mut self.batch.text, bytes);
+            return;
+        }
+        let digest = Digest::of(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.refer(BlobRef { digest, length }, Some(bytes));
+    }
+
+    /// A `bytea` field whose bytes the writer was already given.
+    pub fn blob_ref(&mut self, blob: BlobRef) {
+        self.begin_field();
+        self.refer(blob, None);
+    }
+
+    fn refer(&mut self, blob: BlobRef, bytes: Option<&[u8]>) {
+        let at = self.batch.text.len();
+        blob.write(&mut self.batch.text);
+        let Some(known) = &self.known else { return };
+        let mut chunks = Vec::new();
+        let many = bytes.is_some_and(|bytes| bytes.len() > chunking::WHOLE);
+        let skip = self.in_batch.contains(&blob.digest) || many && known.contains(&blob.digest);
+        if let Some(bytes) = bytes.filter(|_| !skip) {
+            self.in_batch.insert(blob.digest);
+            cut(bytes, blob.digest, &mut self.data, &mut chunks);
+        }
+        self.batch.blobs.push(NewBlob { at, blob, chunks });
+    }
+
+    /// Ends a row.
+    pub fn end_row(&mut self) {
+        let row = std::mem::take(&mut self.batch.text);
+        let body = row.get(self.row_start..).unwrap_or_default();
+        self.batch.count_row(body, row.len() + 1);
+        self.batch.text = row;
+        if self.known.is_some() {
+            self.batch.text.push(b'\n');
+        } else {
+            self.batch.text.clear();
+        }
+        self.row_start = self.batch.text.len();
+        self.row_begun = false;
+    }
+
+    /// The rows that were ended.
+    pub fn finish(mut self) -> Batch {
+        self.batch.text.truncate(self.row_start);
+        self.batch.data = Arc::new(self.data);
+        self.batch
+    }
+}
+
+fn cut(bytes: &[u8], digest: Digest, data: &mut Vec<u8>, chunks: &mut Vec<NewChunk>) {
+    let start = data.len();
+    data.extend_from_slice(bytes);
+    let mut rest = bytes;
+    let mut at = start;
+    while !rest.is_empty() {
+        let length = chunking::first_chunk(rest, rest.len() == bytes.len());
+        let (chunk, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        let digest = if length == bytes.len() { digest } else { Digest::of(chunk) };
+        let incompressible = chunking::incompressible(bytes, chunk);
+        chunks.push(NewChunk { digest, bytes: at..at + chunk.len(), incompressible });
+        at += chunk.len();
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The digest of rows must not depend on which way they came.
+    use super::*;
+
+    #[test]
+    fn text_and_fields_give_the_same_digest() {
+        let text = Batch::from_copy_text(b"1\ta\\tb\t\\N\n2\t\t\\\\x00ff\n".to_vec()).unwrap();
+        let build = |mut builder: BatchBuilder| {
+            builder.text(b"1");
+            builder.text(b"a\tb");
+            builder.null();
+            builder.end_row();
+            builder.text(b"2");
+            builder.text(b"");
+            builder.blob(&[0, 255]);
+            builder.end_row();
+            builder.finish()
+        };
+        let fields = build(BatchBuilder::new(KnownBlobs::default()));
+        assert_eq!(fields.text, text.text);
+        assert_eq!(fields.sum(), text.sum());
+        assert_eq!(build(BatchBuilder::for_digest()).sum(), text.sum());
+    }
+
+    #[test]
+    fn a_table_without_columns_has_rows() {
+        let mut builder = BatchBuilder::new(KnownBlobs::default());
+        builder.end_row();
+        builder.end_row();
+        let batch = builder.finish();
+        assert_eq!((batch.sum.rows, &batch.text[..]), (2, &b"\n\n"[..]));
+        assert_eq!(batch.sum(), Batch::from_copy_text(b"\n\n".to_vec()).unwrap().sum());
+    }
+}

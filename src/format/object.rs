@@ -1,0 +1,463 @@
+//! Objects: packs and segments (spec section 8). A head that names everything in it, in a zstd
+//! skippable frame, then the body as one zstd frame, so that `zstd -d` gives the raw bytes.
+
+use super::digest::Digest;
+use super::limits::{CHUNK, PACK_CHUNKS, PACK_RAW, SEGMENT_RAW};
+use super::manifest::Name;
+use super::ustar::EntryKind;
+
+const SKIPPABLE: [u8; 4] = 0x184D_2A5B_u32.to_le_bytes();
+const MAGIC: &[u8; 8] = b"PGARKOB1";
+/// The head's bytes before the chunk table.
+pub const HEAD_FIXED: usize = 80;
+/// A chunk's record in the table.
+pub const CHUNK_RECORD: usize = 36;
+/// The longest label: two names of at most 255 bytes and the zero between them.
+pub const LABEL: usize = 511;
+/// Raw bytes of a block of a body that is stored as it is.
+pub const RAW_BLOCK: usize = 128 << 10;
+/// Frame header of such a body: magic, descriptor, window of 128 KiB, content size.
+const RAW_HEADER: usize = 14;
+
+/// How a body is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A zstd frame of raw blocks of [`RAW_BLOCK`] bytes.
+    Raw,
+    /// Any single zstd frame; its digest is in the head.
+    Zstd(Digest),
+}
+
+/// A chunk of a pack, or the whole of a segment's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Its length.
+    pub length: u32,
+}
+
+/// The head: all that is known of an object without decoding it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// [`EntryKind::Pack`] or [`EntryKind::Segment`].
+    pub kind: EntryKind,
+    /// How the body is written.
+    pub body: Body,
+    /// Length of the body as stored.
+    pub body_length: u64,
+    /// Length of what it decodes to: the sum of the chunks.
+    pub raw_length: u64,
+    /// Rows of a segment; 0 for a pack.
+    pub rows: u64,
+    /// The chunks in order. A segment has one: its row text.
+    pub chunks: Vec<Chunk>,
+    /// A segment's table, as schema, zero byte, name; empty names for large objects. Packs: empty.
+    pub label: Vec<u8>,
+}
+
+/// Why bytes are not an object.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The head does not parse.
+    #[error("its head is damaged: {0}")]
+    Head(&'static str),
+    /// The head is not the one the name promises.
+    #[error("its head does not have the digest that is its name")]
+    Name,
+    /// The stored bytes are not those written.
+    #[error("its compressed bytes do not match their digest")]
+    Body,
+    /// The framing of raw blocks is not the one there is.
+    #[error("its raw framing differs from the one form there is")]
+    Framing,
+    /// zstd cannot read it, or it has another length than the head says.
+    #[error("it does not decompress to the {0} bytes its head promises")]
+    Decode(u64),
+    /// A chunk's bytes are not those its digest names.
+    #[error("chunk {number} ({digest}) does not match its digest")]
+    Chunk {
+        /// Its position in the object, from 0.
+        number: usize,
+        /// The digest it should have.
+        digest: Digest,
+    },
+}
+
+/// A segment's label.
+pub fn label(table: Option<&Name>) -> Vec<u8> {
+    let (schema, name) = table.map_or(("", ""), |table| (&table.schema, &table.name));
+    [schema.as_bytes(), &[0], name.as_bytes()].concat()
+}
+
+impl Head {
+    /// The head as bytes, the skippable frame's header included.
+    pub fn encode(&self) -> Vec<u8> {
+        let (code, digest) = match self.body {
+            Body::Raw => (0_u8, Digest::default()),
+            Body::Zstd(digest) => (1, digest),
+        };
+        let length = HEAD_FIXED + CHUNK_RECORD * self.chunks.len() + self.label.len();
+        let mut out = Vec::with_capacity(length);
+        out.extend_from_slice(&SKIPPABLE);
+        out.extend_from_slice(&u32::try_from(length - 8).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(MAGIC);
+        out.push(u8::try_from(self.kind.code()).unwrap_or(u8::MAX));
+        out.push(code);
+        let label = u16::try_from(self.label.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&label.to_le_bytes());
+        let count = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&self.raw_length.to_le_bytes());
+        out.extend_from_slice(&self.body_length.to_le_bytes());
+        out.extend_from_slice(&self.rows.to_le_bytes());
+        out.extend_from_slice(&digest.0);
+        for chunk in &self.chunks {
+            out.extend_from_slice(&chunk.digest.0);
+            out.extend_from_slice(&chunk.length.to_le_bytes());
+        }
+        out.extend_from_slice(&self.label);
+        out
+    }
+
+    /// How long the head is that begins with these [`HEAD_FIXED`] bytes, once it is known to be
+    /// within bounds: so nothing larger is ever read.
+    ///
+    /// # Errors
+    /// [`ObjectError::Head`].
+    pub fn length(fixed: &[u8; HEAD_FIXED]) -> Result<usize, ObjectError> {
+        let wrong = ObjectError::Head;
+        let mut at = Fields(fixed);
+        if at.take::<4>() != SKIPPABLE {
+            return Err(wrong("no skippable frame"));
+        }
+        let payload = u32::from_le_bytes(at.take());
+        if at.take::<8>() != *MAGIC {
+            return Err(wrong("no magic"));
+        }
+        let [_, _, label_low, label_high] = at.take();
+        let label = usize::from(u16::from_le_bytes([label_low, label_high]));
+        let count = u32::from_le_bytes(at.take());
+        if count > PACK_CHUNKS || label > LABEL {
+            return Err(wrong("more chunks or a longer label than the limits allow"));
+        }
+        let count = usize::try_from(count).map_err(|_| wrong("too many chunks"))?;
+        let length = HEAD_FIXED + CHUNK_RECORD * count + label;
+        if u32::try_from(length - 8) != Ok(payload) {
+            return Err(wrong("its length does not fit its chunks"));
+        }
+        Ok(length)
+    }
+
+    /// Reads a whole head, of the length that [`Head::length`] gave.
+    ///
+    /// # Errors
+    /// [`ObjectError::Head`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ObjectError> {
+        let wrong = ObjectError::Head;
+        let fixed = bytes.first_chunk::<HEAD_FIXED>().ok_or(wrong("cut off"))?;
+        if Self::length(fixed)? != bytes.len() {
+            return Err(wrong("another length than it says"));
+        }
+        let mut at = Fields(bytes);
+        let _: [u8; 16] = at.take();
+        let [kind, body, label_low, label_high] = at.take();
+        let Some(kind @ (EntryKind::Pack | EntryKind::Segment)) =
+            EntryKind::from_code(u16::from(kind))
+        else {
+            return Err(wrong("neither a pack nor a segment"));
+        };
+        let _: [u8; 4] = at.take();
+        let raw_length = u64::from_le_bytes(at.take());
+        let body_length = u64::from_le_bytes(at.take());
+        let rows = u64::from_le_bytes(at.take());
+        let digest = Digest(at.take());
+        let body = match body {
+            0 if digest == Digest::default() => Body::Raw,
+            1 => Body::Zstd(digest),
+            _ => return Err(wrong("an unknown way to store the body")),
+        };
+        let label_length = usize::from(u16::from_le_bytes([label_low, label_high]));
+        let (table, label) =
+            at.0.split_at_checked(at.0.len().saturating_sub(label_length)).unwrap_or_default();
+        let (records, _) = table.as_chunks::<CHUNK_RECORD>();
+        let chunks: Vec<Chunk> = records
+            .iter()
+            .map(|record| {
+                let mut at = Fields(record);
+                Chunk { digest: Digest(at.take()), length: u32::from_le_bytes(at.take()) }
+            })
+            .collect();
+        let head =
+            Self { kind, body, body_length, raw_length, rows, chunks, label: label.to_vec() };
+        head.check()?;
+        Ok(head)
+    }
+
+    fn check(&self) -> Result<(), ObjectError> {
+        let wrong = ObjectError::Head;
+        let sum: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        if sum != self.raw_length {
+            return Err(wrong("its chunks do not add up to its length"));
+        }
+        let limit = match self.kind {
+            EntryKind::Pack => PACK_RAW,
+            _ => SEGMENT_RAW,
+        };
+        if sum > limit {
+            return Err(wrong("longer than the limits allow"));
+        }
+        if self.chunks.iter().any(|chunk| chunk.length == 0) {
+            return Err(wrong("an empty chunk"));
+        }
+        let pack = self.kind == EntryKind::Pack;
+        if pack && self.chunks.iter().any(|chunk| chunk.length > CHUNK) {
+            return Err(wrong("a chunk longer than the limits allow"));
+        }
+        let label_zeros = self.label.split(|byte| *byte == 0).count() - 1;
+        let fits = match self.kind {
+            EntryKind::Pack => self.rows == 0 && self.label.is_empty() && !self.chunks.is_empty(),
+            _ => self.rows != 0 && label_zeros == 1 && self.chunks.len() == 1,
+        };
+        if !fits {
+            return Err(wrong("fields that do not go together"));
+        }
+        match self.body {
+            Body::Raw if self.body_length != raw_body_length(self.raw_length) => {
+                Err(wrong("a raw body of another length than its chunks make"))
+            }
+            // A body is compressed only where that makes it shorter.
+            Body::Zstd(_) if self.body_length >= raw_body_length(self.raw_length) => {
+                Err(wrong("a compressed body longer than a raw one"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    /// The next bytes; zeros past the end, which the checks above make impossible.
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        match self.0.split_first_chunk::<N>() {
+            Some((head, rest)) => {
+                self.0 = rest;
+                *head
+            }
+            None => [0; N],
+        }
+    }
+}
+
+/// Length of the raw body of so many bytes.
+pub fn raw_body_length(raw: u64) -> u64 {
+    let block = 128 << 10;
+    raw + 3 * raw.div_ceil(block).max(1) + 14
+}
+
+/// Where byte `at` of the raw bytes is in a raw body.
+pub fn raw_position(at: u64) -> u64 {
+    14 + at + 3 * (at / (128 << 10) + 1)
+}
+
+fn raw_header(raw: u64) -> [u8; RAW_HEADER] {
+    let mut out = [0; RAW_HEADER];
+    let parts: [&[u8]; 3] = [&[0x28, 0xB5, 0x2F, 0xFD], &[0xC0, 0x38], &raw.to_le_bytes()];
+    for (to, from) in out.iter_mut().zip(parts.concat()) {
+        *to = from;
+    }
+    out
+}
+
+fn block_header(length: usize, last: bool) -> [u8; 3] {
+    let word = u32::try_from(length).unwrap_or(0) << 3 | u32::from(last);
+    let [a, b, c, _] = word.to_le_bytes();
+    [a, b, c]
+}
+
+/// Appends the raw body of `raw`.
+pub fn write_raw_body(out: &mut Vec<u8>, raw: &[u8]) {
+    out.extend_from_slice(&raw_header(u64::try_from(raw.len()).unwrap_or(u64::MAX)));
+    let mut rest = raw;
+    loop {
+        let (block, after) = rest.split_at(rest.len().min(RAW_BLOCK));
+        out.extend_from_slice(&block_header(block.len(), after.is_empty()));
+        out.extend_from_slice(block);
+        rest = after;
+        if rest.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Takes the framing out of a raw body, requiring it to be the one there is.
+///
+/// # Errors
+/// [`ObjectError::Framing`].
+pub fn read_raw_body(body: &[u8], raw: u64) -> Result<Vec<u8>, ObjectError> {
+    let framing = ObjectError::Framing;
+    let mut rest = body.strip_prefix(&raw_header(raw)).ok_or(framing.clone())?;
+    let mut left = usize::try_from(raw).map_err(|_| framing.clone())?;
+    let mut out = Vec::with_capacity(left.min(body.len()));
+    loop {
+        let block = left.min(RAW_BLOCK);
+        let (header, after) = rest.split_first_chunk::<3>().ok_or(framing.clone())?;
+        if *header != block_header(block, block == left) {
+            return Err(framing);
+        }
+        let (data, after) = after.split_at_checked(block).ok_or(framing.clone())?;
+        out.extend_from_slice(data);
+        left -= block;
+        rest = after;
+        if left == 0 {
+            return if rest.is_empty() { Ok(out) } else { Err(framing) };
+        }
+    }
+}
+
+/// The raw bytes of a body whose head is trusted. Compressed bytes are held against their digest
+/// first; chunks are the caller's to check.
+///
+/// # Errors
+/// [`ObjectError::Body`], [`ObjectError::Framing`] or [`ObjectError::Decode`].
+pub fn decode_body(head: &Head, body: &[u8]) -> Result<Vec<u8>, ObjectError> {
+    match head.body {
+        Body::Raw => read_raw_body(body, head.raw_length),
+        Body::Zstd(digest) if Digest::of(body) != digest => Err(ObjectError::Body),
+        Body::Zstd(_) => decompress(body, head.raw_length),
+    }
+}
+
+/// Decompresses within the length the head promises, however much the frame would give. Memory
+/// grows with what comes out, not with what was promised.
+fn decompress(body: &[u8], raw: u64) -> Result<Vec<u8>, ObjectError> {
+    use std::io::Read;
+    let failed = || ObjectError::Decode(raw);
+    let frame = zstd::zstd_safe::find_frame_compressed_size(body).map_err(|_| failed())?;
+    if frame != body.len() {
+        return Err(failed());
+    }
+    let length = usize::try_from(raw).map_err(|_| failed())?;
+    let mut out = Vec::with_capacity(length.min(8 << 20));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(|_| failed())?;
+    decoder.window_log_max(27).map_err(|_| failed())?;
+    decoder.by_ref().take(raw.saturating_add(1)).read_to_end(&mut out).map_err(|_| failed())?;
+    if out.len() == length { Ok(out) } else { Err(failed()) }
+}
+
+/// Holds every chunk of `raw` against its digest.
+///
+/// # Errors
+/// [`ObjectError::Chunk`] for the first that differs.
+pub fn check_chunks(head: &Head, raw: &[u8]) -> Result<(), ObjectError> {
+    let mut rest = raw;
+    for (number, chunk) in head.chunks.iter().enumerate() {
+        let wrong = ObjectError::Chunk { number, digest: chunk.digest };
+        let length = usize::try_from(chunk.length).map_err(|_| wrong.clone())?;
+        let (bytes, after) = rest.split_at_checked(length).ok_or(wrong.clone())?;
+        if Digest::of(bytes) != chunk.digest {
+            return Err(wrong);
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// What goes into an object's head beside its bytes.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// [`EntryKind::Pack`] or [`EntryKind::Segment`].
+    pub kind: EntryKind,
+    /// The chunks that `raw` is made of, in order.
+    pub chunks: Vec<Chunk>,
+    /// Rows of a segment, 0 for a pack.
+    pub rows: u64,
+    /// A segment's [`label`], empty for a pack.
+    pub label: Vec<u8>,
+}
+
+/// Encodes an object: the digest that is its name, and the entry's bytes. With a `level` it is
+/// compressed, and stored so where that is shorter; without one it is stored as it is.
+pub fn encode(contents: Contents, raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
+    let raw_length = u64::try_from(raw.len()).unwrap_or(u64::MAX);
+    let stored = raw_body_length(raw_length);
+    let packed = level
+        .and_then(|level| zstd::bulk::compress(raw, level).ok())
+        .filter(|packed| u64::try_from(packed.len()).is_ok_and(|length| length < stored));
+    let (body, body_length) = match &packed {
+        Some(packed) => (Body::Zstd(Digest::of(packed)), u64::try_from(packed.len()).unwrap_or(0)),
+        None => (Body::Raw, stored),
+    };
+    let Contents { kind, chunks, rows, label } = contents;
+    let head = Head { kind, body, body_length, raw_length, rows, chunks, label };
+    let mut out = head.encode();
+    let name = Digest::of(&out);
+    if let Some(packed) = packed {
+        out.extend_from_slice(&packed);
+    } else {
+        out.reserve_exact(usize::try_from(body_length).unwrap_or(0));
+        write_raw_body(&mut out, raw);
+    }
+    (name, out)
+}
+
+#[cfg(test)]
+mod tests {
+    //! An object that zstd cannot read by hand, or that two different bodies can wear the name of,
+    //! breaks the promise of the format.
+    use super::*;
+
+    fn pack(raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
+        let chunk = Chunk { digest: Digest::of(raw), length: u32::try_from(raw.len()).unwrap() };
+        let contents =
+            Contents { kind: EntryKind::Pack, chunks: vec![chunk], rows: 0, label: Vec::new() };
+        encode(contents, raw, level)
+    }
+
+    #[test]
+    fn zstd_reads_both_kinds() {
+        for length in [1, RAW_BLOCK - 1, RAW_BLOCK, RAW_BLOCK + 1, 3 * RAW_BLOCK] {
+            let raw: Vec<u8> = (0..length).map(|n| u8::try_from(n * 7919 % 251).unwrap()).collect();
+            for level in [None, Some(3)] {
+                let (name, bytes) = pack(&raw, level);
+                assert_eq!(zstd::decode_all(&bytes[..]).unwrap(), raw);
+                let head_length = Head::length(bytes.first_chunk().unwrap()).unwrap();
+                let (head, body) = bytes.split_at(head_length);
+                assert_eq!(Digest::of(head), name);
+                let head = Head::decode(head).unwrap();
+                assert_eq!(head.body_length, body.len() as u64);
+                assert_eq!(decode_body(&head, body).unwrap(), raw);
+                check_chunks(&head, &raw).unwrap();
+                if level.is_none() {
+                    let at = usize::try_from(raw_position(length as u64 - 1)).unwrap();
+                    assert_eq!(body[at], raw[length - 1]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_of_an_object_is_free() {
+        for level in [None, Some(3)] {
+            let (name, bytes) = pack(&[b'a'; 300], level);
+            let length = Head::length(bytes.first_chunk().unwrap()).unwrap();
+            for at in 0..bytes.len() {
+                let mut bad = bytes.clone();
+                bad[at] ^= 1;
+                let (head, body) = bad.split_at(length);
+                let seen = Digest::of(head) != name
+                    || Head::decode(head).is_ok_and(|head| {
+                        decode_body(&head, body).and_then(|raw| check_chunks(&head, &raw)).is_err()
+                    });
+                assert!(seen, "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_what_the_head_says() {
+        let body = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
+        assert_eq!(decompress(&body, 1000), Err(ObjectError::Decode(1000)));
+    }
+}

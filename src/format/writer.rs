@@ -1,0 +1,572 @@
+//! Writing an archive: one thread decides, in row order, what is new and where it goes; rayon
+//! compresses; one thread writes. The bytes depend on the rows alone, never on timing.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use sha2::{Digest as _, Sha256};
+
+use super::batch::{Batch, KnownBlobs, NewBlob};
+use super::cbor::CborError;
+use super::chunking::{self, SEGMENT_MAX, SEGMENT_MIN};
+use super::digest::{Digest, RowSum};
+use super::index::{BlobRecord, ChunkRecord, Records, SegmentRecord};
+use super::limits::SEGMENT_RAW;
+use super::manifest::{IndexFacts, Manifest, Name, TableData};
+use super::object::{self, Chunk, Contents};
+use super::output::{Output, Queue};
+use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
+use super::seal::{self, Place, Seal};
+use super::ustar::{self, EntryKind};
+
+const README: &[u8] = include_bytes!("readme.txt");
+const SPEC: &[u8] = include_bytes!("../../spec/format-1.md");
+/// A pack is closed when the next chunk would take it past this.
+const PACK_RAW: usize = 4 << 20;
+const PACK_CHUNKS: usize = 16 << 10;
+/// Rows of a segment, so that the index's 32 bits hold them.
+const SEGMENT_ROWS: u64 = 1 << 24;
+const SEGMENT_LEVEL: i32 = 1;
+const PACK_LEVEL: i32 = 3;
+
+/// Why an archive could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file could not be written.
+    #[error("writing the archive failed")]
+    Io(#[from] std::io::Error),
+    /// A single row longer than a segment can hold.
+    #[error("a row of {table} has {bytes} bytes of text; the format holds {limit}")]
+    RowTooLong {
+        /// The table.
+        table: String,
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        limit: u64,
+    },
+    /// A count or number that the format has no room for.
+    #[error("the archive would have more {0} than the format can count")]
+    TooMany(&'static str),
+    /// The manifest cannot be encoded.
+    #[error("the manifest cannot be encoded")]
+    Manifest(#[from] CborError),
+    /// What the caller promised did not hold.
+    #[error("internal error in the archive writer: {0}")]
+    Internal(&'static str),
+    /// What was to be written could not be had; told by the caller of [`ArchiveWriter::blob`].
+    #[error("the source of a value failed")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How to write.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// The creation second (since 1970-01-01 UTC): mtime of every header.
+    pub created: u64,
+    /// Bytes of objects that may be on their way to the file at one time.
+    pub memory: usize,
+}
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Length of the file.
+    pub bytes: u64,
+    /// Tar entries before the index.
+    pub entries: u64,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Bytes of all distinct chunks, before compression.
+    pub chunk_bytes: u64,
+    /// Digest of the manifest: it names this archive.
+    pub manifest: Digest,
+}
+
+struct ChunkInfo {
+    digest: Digest,
+    object: u32,
+    offset: u32,
+    length: u32,
+}
+
+#[derive(Default)]
+struct PackBuilder {
+    raw: Vec<u8>,
+    ids: Vec<u32>,
+}
+
+struct BlobInfo {
+    digest: Digest,
+    length: u64,
+    ids: Vec<u32>,
+}
+
+/// Takes rows table by table and writes an archive.
+#[expect(missing_debug_implementations, reason = "it holds queues and hash tables")]
+pub struct ArchiveWriter<W: Write + Send + 'static> {
+    created: u64,
+    queue: Queue<W>,
+    known: KnownBlobs,
+    chunks: Vec<ChunkInfo>,
+    /// Positions in `chunks`, by digest.
+    ids: HashTable<u32>,
+    blobs: Vec<BlobInfo>,
+    blob_places: HashTable<usize>,
+    /// Chunks that compression does not make smaller, and those it does.
+    packs: [PackBuilder; 2],
+    segments: Vec<(u32, u32)>,
+    table: Option<TableState>,
+}
+
+struct TableState {
+    name: Option<Name>,
+    text: Vec<u8>,
+    rows: u64,
+    data: TableData,
+    sum: RowSum,
+}
+
+type Blobs<'a> = std::iter::Peekable<std::slice::Iter<'a, NewBlob>>;
+
+/// Rows of a batch that are not in a segment yet, and where in the batch they begin.
+struct Waiting<'a> {
+    text: &'a [u8],
+    at: usize,
+    rows: u64,
+}
+
+fn hash(digest: &Digest) -> u64 {
+    digest.0.first_chunk().map_or(0, |head| u64::from_le_bytes(*head))
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+impl<W: Write + Send + 'static> ArchiveWriter<W> {
+    /// Begins an archive: writes the entries that are the same in all.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn create(out: W, options: &WriterOptions) -> Result<Self, WriteError> {
+        let mut output = Output::new(out, options.created);
+        output.entry(EntryKind::Readme, README)?;
+        output.entry(EntryKind::Spec, &zstd::bulk::compress(SPEC, 19)?)?;
+        Ok(Self {
+            created: options.created,
+            queue: Queue::start(output, options.memory),
+            known: KnownBlobs::default(),
+            chunks: Vec::new(),
+            ids: HashTable::new(),
+            blobs: Vec::new(),
+            blob_places: HashTable::new(),
+            packs: Default::default(),
+            segments: Vec::new(),
+            table: None,
+        })
+    }
+
+    /// What the makers of batches need not cut again.
+    pub fn known(&self) -> KnownBlobs {
+        self.known.clone()
+    }
+
+    /// Writes the two SQL files. Once, before any row.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn schema(&mut self, pre_data: &[u8], post_data: &[u8]) -> Result<(), WriteError> {
+        self.queue.entry(EntryKind::PreData, pre_data.to_vec())?;
+        self.queue.entry(EntryKind::PostData, post_data.to_vec())
+    }
+
+    /// Begins a table, in the manifest's order; `None` for the large objects, which come last.
+    ///
+    /// # Errors
+    /// [`WriteError::Internal`] if another is open.
+    pub fn begin_table(&mut self, name: Option<&Name>) -> Result<(), WriteError> {
+        if self.table.is_some() {
+            return Err(WriteError::Internal("a table begins in another"));
+        }
+        let data = TableData { first_segment: count(self.segments.len()), ..Default::default() };
+        self.table = Some(TableState {
+            name: name.cloned(),
+            text: Vec::new(),
+            rows: 0,
+            data,
+            sum: RowSum::default(),
+        });
+        Ok(())
+    }
+
+    /// Takes rows of the table that was begun.
+    ///
+    /// # Errors
+    /// [`WriteError`] of any kind; the archive is then lost.
+    pub fn batch(&mut self, batch: &Batch) -> Result<(), WriteError> {
+        let mut table = self.table.take().ok_or(WriteError::Internal("rows without a table"))?;
+        table.sum.add(batch.sum);
+        table.data.bytes += count(batch.text.len());
+        let mut blobs = batch.blobs.iter().peekable();
+        let (mut from, mut rows_before) = (0, 0);
+        let end = super::batch::Candidate { end: batch.text.len(), rows: batch.sum.rows };
+        for (last, place) in
+            batch.candidates.iter().map(|c| (false, c)).chain(std::iter::once((true, &end)))
+        {
+            let text = batch.text.get(from..place.end).unwrap_or_default();
+            let mut rows = Waiting { text, at: from, rows: place.rows - rows_before };
+            self.cut_long(&mut table, &mut rows, &mut blobs, &batch.data)?;
+            self.take_blobs(&mut table, &mut blobs, place.end, &batch.data)?;
+            table.text.extend_from_slice(rows.text);
+            table.rows += rows.rows;
+            if !last && table.text.len() >= SEGMENT_MIN {
+                self.end_segment(&mut table)?;
+            }
+            (from, rows_before) = (place.end, place.rows);
+        }
+        self.table = Some(table);
+        Ok(())
+    }
+
+    /// Stores the blobs that are referred to before `end`. Always before the segment that refers
+    /// to them is ended, so that the order in the file has nothing to do with where batches end.
+    fn take_blobs(
+        &mut self,
+        table: &mut TableState,
+        blobs: &mut Blobs<'_>,
+        end: usize,
+        data: &[u8],
+    ) -> Result<(), WriteError> {
+        while let Some(blob) = blobs.next_if(|blob| blob.at < end) {
+            table.data.blobs += 1;
+            table.data.blob_bytes += blob.blob.length;
+            self.take_blob(blob, data)?;
+        }
+        Ok(())
+    }
+
+    /// Ends segments before the row that would make them too long, until the rows left fit.
+    fn cut_long(
+        &mut self,
+        table: &mut TableState,
+        left: &mut Waiting<'_>,
+        blobs: &mut Blobs<'_>,
+        data: &[u8],
+    ) -> Result<(), WriteError> {
+        while table.text.len() + left.text.len() > SEGMENT_MAX
+            || table.rows + left.rows > SEGMENT_ROWS
+        {
+            let room = SEGMENT_MAX.saturating_sub(table.text.len()).min(left.text.len());
+            let window = left.text.get(..room).unwrap_or_default();
+            let (mut fits, mut fitting) = (0, 0);
+            for (at, _) in window.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+                if table.rows + fitting == SEGMENT_ROWS {
+                    break;
+                }
+                (fits, fitting) = (at + 1, fitting + 1);
+            }
+            if fits == 0 && table.text.is_empty() {
+                // One row longer than a segment should be: it gets one of its own.
+                let mut rows = left.text.split_inclusive(|byte| *byte == b'\n');
+                fits = rows.next().map_or(0, <[u8]>::len);
+                fitting = 1;
+                if count(fits) > SEGMENT_RAW {
+                    let name = table.name.as_ref();
+                    return Err(WriteError::RowTooLong {
+                        table: name.map_or("the large objects".into(), ToString::to_string),
+                        bytes: fits,
+                        limit: SEGMENT_RAW,
+                    });
+                }
+            }
+            let (now, rest) = left.text.split_at_checked(fits).unwrap_or((left.text, &[]));
+            self.take_blobs(table, blobs, left.at + now.len(), data)?;
+            table.text.extend_from_slice(now);
+            table.rows += fitting;
+            *left = Waiting { text: rest, at: left.at + now.len(), rows: left.rows - fitting };
+            self.end_segment(table)?;
+        }
+        Ok(())
+    }
+
+    fn end_segment(&mut self, table: &mut TableState) -> Result<(), WriteError> {
+        if table.rows == 0 {
+            return Ok(());
+        }
+        let raw = std::mem::take(&mut table.text);
+        let rows = std::mem::take(&mut table.rows);
+        let label = object::label(table.name.as_ref());
+        let object = self.queue.object(EntryKind::Segment, raw.len(), move || {
+            let length = u32::try_from(raw.len()).unwrap_or(u32::MAX);
+            let chunks = vec![Chunk { digest: Digest::of(&raw), length }];
+            let contents = Contents { kind: EntryKind::Segment, chunks, rows, label };
+            object::encode(contents, &raw, Some(SEGMENT_LEVEL))
+        })?;
+        let rows = u32::try_from(rows).map_err(|_| WriteError::TooMany("rows in a segment"))?;
+        self.segments.push((object, rows));
+        Ok(())
+    }
+
+    /// Ends the table; what is to stand in the manifest about its rows.
+    ///
+    /// # Errors
+    /// [`WriteError`] of any kind.
+    pub fn end_table(&mut self) -> Result<TableData, WriteError> {
+        let mut table = self.table.take().ok_or(WriteError::Internal("no table to end"))?;
+        self.end_segment(&mut table)?;
+        table.data.rows = table.sum.rows;
+        table.data.digest = table.sum.digest();
+        table.data.segments = count(self.segments.len()) - table.data.first_segment;
+        Ok(table.data)
+    }
+
+    fn find_chunk(&self, digest: &Digest) -> Option<u32> {
+        let same = |id: &u32| self.info(*id).is_some_and(|info| info.digest == *digest);
+        self.ids.find(hash(digest), same).copied()
+    }
+
+    fn info(&self, id: u32) -> Option<&ChunkInfo> {
+        usize::try_from(id).ok().and_then(|id| self.chunks.get(id))
+    }
+
+    fn knows_blob(&self, digest: &Digest) -> bool {
+        let same = |at: &usize| self.blobs.get(*at).is_some_and(|blob| blob.digest == *digest);
+        self.blob_places.find(hash(digest), same).is_some()
+    }
+
+    fn take_blob(&mut self, new: &NewBlob, data: &[u8]) -> Result<(), WriteError> {
+        if self.knows_blob(&new.blob.digest) || self.find_chunk(&new.blob.digest).is_some() {
+            return Ok(());
+        }
+        if new.chunks.is_empty() {
+            return Err(WriteError::Internal("a blob was taken for known and is not"));
+        }
+        let mut ids = Vec::with_capacity(new.chunks.len());
+        for chunk in &new.chunks {
+            let bytes = data.get(chunk.bytes.clone()).unwrap_or_default();
+            ids.push(self.chunk(chunk.digest, bytes, chunk.incompressible)?);
+        }
+        self.keep_blob(new.blob, ids);
+        Ok(())
+    }
+
+    fn keep_blob(&mut self, blob: BlobRef, ids: Vec<u32>) {
+        if ids.len() > 1 && !self.knows_blob(&blob.digest) {
+            let BlobRef { digest, length } = blob;
+            let at = self.blobs.len();
+            self.blobs.push(BlobInfo { digest, length, ids });
+            let blobs = &self.blobs;
+            let rehash = |at: &usize| blobs.get(*at).map_or(0, |blob| hash(&blob.digest));
+            self.blob_places.insert_unique(hash(&digest), at, rehash);
+            self.known.insert(digest);
+        }
+    }
+
+    /// Stores a chunk unless it is there; its id.
+    fn chunk(
+        &mut self,
+        digest: Digest,
+        bytes: &[u8],
+        incompressible: bool,
+    ) -> Result<u32, WriteError> {
+        if let Some(id) = self.find_chunk(&digest) {
+            return Ok(id);
+        }
+        let id = u32::try_from(self.chunks.len())
+            .ok()
+            .filter(|id| *id < u32::MAX)
+            .ok_or(WriteError::TooMany("chunks"))?;
+        let which = usize::from(!incompressible);
+        let full = self.packs.get(which).is_some_and(|pack| {
+            !pack.ids.is_empty()
+                && (pack.raw.len() + bytes.len() > PACK_RAW || pack.ids.len() == PACK_CHUNKS)
+        });
+        if full {
+            self.end_pack(which)?;
+        }
+        let pack = self.packs.get_mut(which).ok_or(WriteError::Internal("no such pack"))?;
+        let narrow = |n: usize| u32::try_from(n).map_err(|_| WriteError::TooMany("bytes"));
+        let (offset, length) = (narrow(pack.raw.len())?, narrow(bytes.len())?);
+        pack.raw.extend_from_slice(bytes);
+        pack.ids.push(id);
+        self.chunks.push(ChunkInfo { digest, object: 0, offset, length });
+        let chunks = &self.chunks;
+        let rehash = |id: &u32| {
+            let info = usize::try_from(*id).ok().and_then(|id| chunks.get(id));
+            info.map_or(0, |info| hash(&info.digest))
+        };
+        self.ids.insert_unique(hash(&digest), id, rehash);
+        Ok(id)
+    }
+
+    fn end_pack(&mut self, which: usize) -> Result<(), WriteError> {
+        let Some(pack) = self.packs.get_mut(which).map(std::mem::take) else { return Ok(()) };
+        if pack.ids.is_empty() {
+            return Ok(());
+        }
+        let PackBuilder { raw, ids } = pack;
+        let info = |id: &u32| usize::try_from(*id).ok().and_then(|id| self.chunks.get(id));
+        let chunks = ids
+            .iter()
+            .filter_map(info)
+            .map(|info| Chunk { digest: info.digest, length: info.length })
+            .collect();
+        let level = (which == 1).then_some(PACK_LEVEL);
+        let object = self.queue.object(EntryKind::Pack, raw.len(), move || {
+            let contents = Contents { kind: EntryKind::Pack, chunks, rows: 0, label: Vec::new() };
+            object::encode(contents, &raw, level)
+        })?;
+        for id in ids {
+            if let Some(info) = usize::try_from(id).ok().and_then(|id| self.chunks.get_mut(id)) {
+                info.object = object;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a value that comes in pieces, however long; `next` gives `None` at its end.
+    ///
+    /// # Errors
+    /// What `next` gives; [`WriteError`] of any kind.
+    pub fn blob(
+        &mut self,
+        next: &mut dyn FnMut() -> Result<Option<Vec<u8>>, WriteError>,
+    ) -> Result<Bytea, WriteError> {
+        let mut whole = Sha256::new();
+        let mut length = 0_u64;
+        let mut waiting: Vec<u8> = Vec::new();
+        let mut ids = Vec::new();
+        let mut start = Vec::new();
+        loop {
+            let piece = next()?;
+            let ended = piece.is_none();
+            let piece = piece.unwrap_or_default();
+            whole.update(&piece);
+            length += count(piece.len());
+            waiting.extend_from_slice(&piece);
+            if ended && length <= count(INLINE_BYTEA) {
+                return Ok(Bytea::Inline(waiting));
+            }
+            let mut from = 0;
+            loop {
+                let rest = waiting.get(from..).unwrap_or_default();
+                if rest.is_empty() || !ended && rest.len() < chunking::MAX {
+                    break;
+                }
+                if start.is_empty() {
+                    start = rest.get(..16).unwrap_or(rest).to_vec();
+                }
+                let size = chunking::first_chunk(rest, count(rest.len()) == length);
+                let chunk = rest.get(..size).unwrap_or(rest);
+                let incompressible = chunking::incompressible(&start, chunk);
+                ids.push(self.chunk(Digest::of(chunk), chunk, incompressible)?);
+                from += size;
+            }
+            waiting.drain(..from);
+            if ended {
+                let blob = BlobRef { digest: Digest(whole.finalize().into()), length };
+                // Equal bytes that are one chunk elsewhere need no record of their own.
+                if self.find_chunk(&blob.digest).is_none() {
+                    self.keep_blob(blob, ids);
+                }
+                return Ok(Bytea::Blob(blob));
+            }
+        }
+    }
+
+    /// Writes what is left, then index, manifest and seal. The manifest's `created` and `index`
+    /// are set here.
+    ///
+    /// # Errors
+    /// [`WriteError`] of any kind; nothing that was written is an archive then.
+    pub fn finish(mut self, mut manifest: Manifest) -> Result<(W, Written), WriteError> {
+        if self.table.is_some() {
+            return Err(WriteError::Internal("a table was not ended"));
+        }
+        self.end_pack(0)?;
+        self.end_pack(1)?;
+        let (mut output, entries, objects) = self.queue.finish()?;
+        let entry = |object: u32| {
+            let found = usize::try_from(object).ok().and_then(|object| objects.get(object));
+            found.copied().ok_or(WriteError::Internal("an object without an entry"))
+        };
+
+        let mut order: Vec<u32> = (0..u32::try_from(self.chunks.len()).unwrap_or(0)).collect();
+        let at = |id: u32| usize::try_from(id).ok().and_then(|id| self.chunks.get(id));
+        order.sort_unstable_by_key(|id| at(*id).map(|info| info.digest));
+        let mut place = vec![0_u32; order.len()];
+        let mut chunks = Vec::with_capacity(order.len());
+        for (position, id) in (0_u32..).zip(&order) {
+            let info = at(*id).ok_or(WriteError::Internal("a chunk is missing"))?;
+            if let Some(place) = usize::try_from(*id).ok().and_then(|id| place.get_mut(id)) {
+                *place = position;
+            }
+            chunks.push(ChunkRecord {
+                digest: info.digest,
+                entry: entry(info.object)?,
+                offset: info.offset,
+                length: info.length,
+            });
+        }
+        self.blobs.sort_unstable_by_key(|blob| blob.digest);
+        let mut blobs = Vec::with_capacity(self.blobs.len());
+        let mut blob_chunks = Vec::new();
+        for blob in &self.blobs {
+            blobs.push(BlobRecord {
+                digest: blob.digest,
+                length: blob.length,
+                first: count(blob_chunks.len()),
+                count: u32::try_from(blob.ids.len())
+                    .map_err(|_| WriteError::TooMany("chunks of a blob"))?,
+            });
+            let ids = blob.ids.iter().filter_map(|id| usize::try_from(*id).ok());
+            blob_chunks.extend(ids.filter_map(|id| place.get(id)));
+        }
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for (object, rows) in &self.segments {
+            segments.push(SegmentRecord { entry: entry(*object)?, rows: *rows });
+        }
+        let chunk_bytes = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        let records = Records { entries, chunks, blobs, blob_chunks, segments };
+
+        let index = output.streamed(ustar::INDEX, records.length(), |out| records.write(out))?;
+        manifest.created = self.created;
+        manifest.index = IndexFacts {
+            digest: index.digest,
+            entries: count(records.entries.len()),
+            chunks: count(records.chunks.len()),
+            blobs: count(records.blobs.len()),
+            blob_chunks: count(records.blob_chunks.len()),
+            segments: count(records.segments.len()),
+        };
+        let manifest_place = output.named(ustar::MANIFEST, &super::cbor::encode(&manifest)?)?;
+        let (out, total) = seal_up(output, index, manifest_place)?;
+        let written = Written {
+            bytes: total,
+            entries: manifest.index.entries,
+            chunks: manifest.index.chunks,
+            chunk_bytes,
+            manifest: manifest_place.digest,
+        };
+        Ok((out, written))
+    }
+}
+
+fn seal_up<W: Write>(
+    mut output: Output<W>,
+    index: Place,
+    manifest: Place,
+) -> Result<(W, u64), WriteError> {
+    let total = output.offset() + count(seal::TAIL);
+    let copy = Seal { total, created: output.created(), index, manifest }.encode();
+    output.named(ustar::SEAL, &[copy, copy].concat())?;
+    Ok((output.end()?, total))
+}
+
+impl From<Arc<std::io::Error>> for WriteError {
+    fn from(error: Arc<std::io::Error>) -> Self {
+        Self::Io(std::io::Error::new(error.kind(), error))
+    }
+}
