@@ -21,7 +21,7 @@ impl Redactor {
             .flat_map(|argument| {
                 // `--to=postgres://...`, `--to` and the rest told apart, and as a whole.
                 let value = argument.split_once('=').filter(|_| argument.starts_with('-'));
-                [Some(argument), value.map(|(_, value)| value)]
+                [Some(argument.trim_start_matches('-')), value.map(|(_, value)| value)]
             })
             .flatten()
             .filter_map(|argument| {
