@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalog;
 mod declared;
 mod pg_connect;
 mod servers;
