@@ -38,8 +38,6 @@ pub mod create;
 pub mod pg;
 #[cfg(feature = "postgres")]
 pub mod restore;
-#[cfg(feature = "postgres")]
-pub mod source;
 
 #[cfg(feature = "cli")]
 pub mod cli;

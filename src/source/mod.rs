@@ -1,1 +1,0 @@
-//! See design.md section 8.

@@ -1,0 +1,10 @@
+//! Tests of the program and the library from outside, real servers included.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod catalog;
+mod cli;
+mod declared;
+mod pg_connect;
+mod servers;
