@@ -56,7 +56,7 @@ base=$(cd "$base" && pwd -P)
 
 # What a killed predecessor left behind: its watcher (this script) is gone, its directory is not.
 for old in "$base"/pgark-server.*; do
-    [ -f "$old/watcher" ] && [ -O "$old/watcher" ] || continue
+    if [ ! -f "$old/watcher" ] || [ ! -O "$old/watcher" ]; then continue; fi
     kill -0 "$(cat "$old/watcher")" 2>/dev/null || remove "$old" || true
 done
 

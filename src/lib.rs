@@ -1,4 +1,31 @@
 //! Backups of `PostgreSQL` databases that can be trusted.
+//!
+//! An *archive* is one file that holds one consistent snapshot of a database: its SQL schema, its
+//! rows, and its large `bytea` values, each distinct stretch of bytes stored once under its
+//! SHA-256. The format is specified in `spec/format-1.md` of the source tree, which every archive
+//! carries too.
+//!
+//! - [`format`](mod@format) reads and writes archives. It knows neither databases nor terminals.
+//! - [`verify`] says whether an archive is right: every byte, row, key and reference, offline.
+//! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
+//!   (feature `postgres`, on by default).
+//! - [`progress`] is how long work tells how far it is.
+//!
+//! Without default features the library needs no server, no async runtime and no TLS:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use pgark::format::reader::Archive;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let archive = Archive::open(Path::new("shop.pgark"))?;
+//! for table in &archive.manifest().tables {
+//!     let rows = table.data.map_or(0, |data| data.rows);
+//!     assert!(rows < 1_000_000, "{} has grown", table.name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod format;
 pub mod io;

@@ -1,5 +1,5 @@
 //! The `pgark` command.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    pgark::cli::main()
 }

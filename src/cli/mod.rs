@@ -1,1 +1,122 @@
-//! See design.md section 8.
+//! The command line: what people type and what they are told. Knows people, and nothing else
+//! knows them: no other part of the crate writes to a terminal.
+
+mod args;
+mod bars;
+mod cat;
+mod create;
+mod exit;
+mod hints;
+mod inspect;
+mod interrupt;
+mod json;
+mod names;
+mod printer;
+mod redact;
+mod render;
+mod restore;
+mod rowtext;
+mod units;
+mod verify;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use self::args::{Typed, Verb};
+use self::bars::Bars;
+use self::exit::Exit;
+use self::hints::{Failure, Trouble};
+use self::interrupt::Interrupt;
+use self::printer::Printer;
+use self::redact::Redactor;
+
+/// What every verb has at hand.
+struct Context {
+    printer: Arc<Printer>,
+    interrupt: Interrupt,
+}
+
+impl Context {
+    /// Progress of one stretch of work.
+    fn bars(&self) -> Arc<Bars> {
+        Bars::start(&self.printer, &self.interrupt)
+    }
+}
+
+/// Runs the command with the arguments and the environment of the process.
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let redactor = Redactor::new(arguments.iter().map(String::as_str));
+    let typed = match Typed::try_parse() {
+        Ok(typed) => typed,
+        Err(error) => return usage(&error, redactor).into(),
+    };
+    let printer = Printer::new(typed.global.quiet, !typed.global.no_progress, redactor);
+    let printer = Arc::new(printer);
+    let interrupt = Interrupt::listen(&printer);
+    let context = Context { printer, interrupt };
+    let done = match &typed.verb {
+        Verb::Create(typed) => create::run(typed, &context),
+        Verb::Verify(typed) => verify::run(typed, &context),
+        Verb::Restore(typed) => restore::run(typed, &context),
+        Verb::Inspect(typed) => inspect::run(typed, &context),
+        Verb::Cat(typed) => cat::run(typed, &context),
+    };
+    // A result that nobody could be given outranks what it would have said.
+    let done = context.printer.finish().map_err(Failure::Stdout).and(done);
+    done.unwrap_or_else(|failure| context.fail(&failure, &typed.verb)).into()
+}
+
+impl Context {
+    /// Says why a verb could not be done; with `--json` on standard output too.
+    fn fail(&self, failure: &Failure, verb: &Verb) -> Exit {
+        let trouble = failure.explain();
+        let json = match verb {
+            Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
+            // Each file has an object of its own.
+            Verb::Verify(_) | Verb::Cat(_) => None,
+            Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
+            Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
+        };
+        if let Some((command, file)) = json {
+            let findings = failure.report().map_or(&[][..], |report| &report.findings);
+            let failed = json::Failed::new(command, file, &trouble, findings, &self.printer);
+            json::print(&self.printer, &failed);
+            // If even that cannot be written, there is still the message.
+            _ = self.printer.finish();
+        } else if let Some(report) = failure.report() {
+            self.printer.error(&render::findings(report, self.printer.err_paint()));
+        }
+        self.tell(&trouble)
+    }
+
+    /// Says it in words on standard error.
+    fn tell(&self, trouble: &Trouble) -> Exit {
+        self.printer.error(&trouble.render(self.printer.err_paint()));
+        trouble.exit
+    }
+}
+
+/// Help and version go to standard output and are no error; all else is one of usage.
+fn usage(error: &clap::Error, redactor: Redactor) -> Exit {
+    let printer = Printer::new(false, false, redactor);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            printer.result(&error.render().to_string());
+            match printer.finish() {
+                Ok(()) => Exit::Clean,
+                Err(_) => Exit::Failed,
+            }
+        }
+        _ => {
+            printer.error(&error.render().to_string());
+            Exit::Usage
+        }
+    }
+}

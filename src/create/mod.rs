@@ -1,1 +1,407 @@
-//! See design.md section 8.
+//! From a live database to a verified archive.
+//!
+//! One snapshot for everything; the schema by `pg_dump` in it, rows by the [`pump`]. The file is
+//! written under another name, synced, read back and verified, and only then gets its own: nothing
+//! that looks finished was not verified, however this ends.
+
+mod big;
+mod budget;
+mod large_objects;
+pub(crate) mod pump;
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::format::batch::Batch;
+use crate::format::digest::Digest;
+use crate::format::manifest::{IndexFacts, Manifest, Name, TableData};
+use crate::format::rows::Bytea;
+use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
+use crate::io::{AtomicFile, DiskFile};
+use crate::pg::catalog::{self, Catalog};
+use crate::pg::dump::{self, DumpError, SchemaText};
+use crate::pg::plan;
+use crate::pg::{Params, PgError, Snapshot};
+use crate::progress::{Phase, Progress};
+use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
+use pump::{Mode, PumpError, Reading, Sink, Slices, What};
+
+/// How to make an archive.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// The source.
+    pub params: Params,
+    /// The archive's final name.
+    pub output: PathBuf,
+    /// Sessions that read rows at the same time; at least 1.
+    pub jobs: usize,
+    /// Bytes of rows and objects that may be in memory at once. One row, or 8 MiB of a large one,
+    /// always fits.
+    pub memory: usize,
+    /// The `pg_dump` command.
+    pub pg_dump: String,
+    /// How long to wait for the locks on the tables.
+    pub lock_timeout: Duration,
+    /// What the manifest's `comment` is to say.
+    pub comment: Option<String>,
+    /// Whether a file of that name may be replaced.
+    pub overwrite: bool,
+    /// The creation second to write instead of now's (since 1970-01-01 UTC).
+    pub created: Option<u64>,
+    /// A snapshot that another session exported and keeps open, to read in instead of a new one.
+    pub snapshot: Option<String>,
+    /// Whether to verify the archive before it gets its name.
+    pub read_back: bool,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct CreateReport {
+    /// The archive.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// Tables with rows of their own (even if none).
+    pub tables: u64,
+    /// Rows in them, and large objects.
+    pub rows: u64,
+    /// Blob references.
+    pub blobs: u64,
+    /// Bytes of the blobs referred to, repeats counted.
+    pub blob_bytes: u64,
+    /// What is stored.
+    pub stored: Written,
+    /// The manifest's digest: it names this archive.
+    pub manifest: Digest,
+    /// How long writing took.
+    pub writing: Duration,
+    /// How long reading back took; zero if that was not asked for.
+    pub reading_back: Duration,
+    /// What reading back said. There is no damage among its findings; there may be faults of the
+    /// data, such as references that resolve to nothing in the source either.
+    pub verified: Option<Report>,
+}
+
+/// Why there is no archive. Nothing is left under its name, and what was there before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The file is there already, and may not be replaced.
+    #[error("{} exists", .0.display())]
+    Exists(PathBuf),
+    /// The file cannot be written.
+    #[error("{}: {source}", path.display())]
+    Output {
+        /// The final name.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server said no, or went away.
+    #[error(transparent)]
+    Server(#[from] PgError),
+    /// The schema could not be had from `pg_dump`.
+    #[error(transparent)]
+    Schema(#[from] DumpError),
+    /// The rows could not be had, or do not add up.
+    #[error(transparent)]
+    Rows(PumpError),
+    /// The archive could not be written for another reason than I/O.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The final name.
+        path: PathBuf,
+        /// The reason.
+        source: WriteError,
+    },
+    /// What was written cannot be read back, or is not what was written.
+    #[error("{}: what was written does not verify: {} error(s)", path.display(), report.errors)]
+    ReadBack {
+        /// The final name.
+        path: PathBuf,
+        /// What verification found.
+        report: Box<Report>,
+    },
+    /// Reading back could not be done.
+    #[error("{}: reading back failed: {source}", path.display())]
+    Verify {
+        /// The final name.
+        path: PathBuf,
+        /// The reason.
+        source: VerifyError,
+    },
+    /// The person wanted it to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A mistake of this program, or a system that gives no threads.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl CreateError {
+    fn write(path: &Path, error: WriteError) -> Self {
+        match error {
+            WriteError::Io(source) => Self::Output { path: path.to_owned(), source },
+            source => Self::Write { path: path.to_owned(), source },
+        }
+    }
+
+    fn rows(path: &Path, error: PumpError) -> Self {
+        match error {
+            PumpError::Write(error) => Self::write(path, error),
+            PumpError::Server(error) => Self::Server(error),
+            PumpError::Interrupted => Self::Interrupted,
+            error => Self::Rows(error),
+        }
+    }
+}
+
+/// Makes an archive. Blocks until it is done; builds its own runtime, so it must not be called
+/// from within one.
+///
+/// # Errors
+/// [`CreateError`]. There is then no file under the final name but the one that was there before.
+pub fn run(options: &CreateOptions, progress: &Arc<dyn Progress>) -> Result<CreateReport, CreateError> {
+    let path = options.output.as_path();
+    let output = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => CreateError::Exists(path.to_owned()),
+        _ => CreateError::Output { path: path.to_owned(), source },
+    };
+    let started = Instant::now();
+    let file = if options.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
+        .map_err(output)?;
+    let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
+    let clone = file.file().try_clone().map_err(output)?;
+    let work = write(options, progress, clone);
+    let made = runtime.block_on(interruptible(progress.as_ref(), work));
+    // A session that hangs must not hold this up.
+    runtime.shutdown_background();
+    let made = made.unwrap_or(Err(CreateError::Interrupted))?;
+    file.sync().map_err(output)?;
+    let writing = started.elapsed();
+
+    let again = Instant::now();
+    let verified = if options.read_back { Some(read_back(options, &file, progress)?) } else { None };
+    let reading_back = if verified.is_some() { again.elapsed() } else { Duration::ZERO };
+    if progress.interrupted() {
+        return Err(CreateError::Interrupted);
+    }
+    file.commit().map_err(output)?;
+
+    let sum = |of: fn(&TableData) -> u64| made.data.iter().map(of).sum();
+    Ok(CreateReport {
+        path: path.to_owned(),
+        bytes: made.stored.bytes,
+        tables: made.tables,
+        rows: sum(|data| data.rows),
+        blobs: sum(|data| data.blobs),
+        blob_bytes: sum(|data| data.blob_bytes),
+        manifest: made.stored.manifest,
+        stored: made.stored,
+        writing,
+        reading_back,
+        verified,
+    })
+}
+
+/// A runtime for sessions: they mostly wait, and what is heavy is done elsewhere.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// `work`, unless the person wants it to stop: `None`.
+pub(crate) async fn interruptible<T>(
+    progress: &dyn Progress,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let stop = async {
+        while !progress.interrupted() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // Whoever polls by itself ends in an orderly way within this.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    tokio::select! {
+        result = work => Some(result),
+        () = stop => None,
+    }
+}
+
+fn read_back(
+    options: &CreateOptions,
+    file: &AtomicFile,
+    progress: &Arc<dyn Progress>,
+) -> Result<Report, CreateError> {
+    let path = options.output.clone();
+    let disk = match DiskFile::open(file.partial_path()) {
+        Ok(disk) => disk,
+        Err(source) => return Err(CreateError::Output { path, source }),
+    };
+    let how = VerifyOptions { level: Level::Full, memory: options.memory };
+    let report = match verify::run(&(Arc::new(disk) as Arc<dyn crate::io::ReadAt>), &how, progress.as_ref()) {
+        Ok(report) => report,
+        Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
+        Err(source) => return Err(CreateError::Verify { path, source }),
+    };
+    if progress.interrupted() {
+        return Err(CreateError::Interrupted);
+    }
+    if report.too_new || report.findings.iter().any(is_damage) {
+        return Err(CreateError::ReadBack { path, report: Box::new(report) });
+    }
+    Ok(report)
+}
+
+/// Whether a finding says that the archive is not what was read, rather than that the data was at
+/// fault before (a reference that resolves to nothing, say: class 6 and later).
+fn is_damage(finding: &Finding) -> bool {
+    finding.severity == Severity::Error && finding.code.id().as_bytes().get(1) < Some(&b'6')
+}
+
+struct Made {
+    stored: Written,
+    tables: u64,
+    data: Vec<TableData>,
+}
+
+async fn write(
+    options: &CreateOptions,
+    progress: &Arc<dyn Progress>,
+    file: File,
+) -> Result<Made, CreateError> {
+    let path = options.output.as_path();
+    let write = |error| CreateError::write(path, error);
+    progress.begin(Phase::Schema, 0, 0);
+    let id = options.snapshot.as_deref();
+    let snapshot = Snapshot::take_from(&options.params, id, options.lock_timeout).await?;
+    let snapshot = Arc::new(snapshot);
+    let lead = snapshot.lead();
+    let catalog = snapshot.read_catalog().await?;
+    let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
+    let parts = plan::plan(&catalog);
+    let large_objects = catalog.large_objects > 0;
+    for note in &catalog.notes {
+        progress.note(note);
+    }
+
+    let created = options.created.unwrap_or_else(now);
+    let half = options.memory / 2;
+    let out = BufWriter::with_capacity(256 << 10, file);
+    let mut writer =
+        ArchiveWriter::create(out, &WriterOptions { created, memory: half }).map_err(write)?;
+    writer.schema(&schema.pre, &schema.post).map_err(write)?;
+
+    progress.begin(Phase::Rows, 0, parts.iter().map(|part| part.estimate).sum());
+    let known = writer.known();
+    let tables = Arc::new(catalog.tables.clone());
+    let sink = ArchiveSink {
+        writer,
+        names: tables.iter().map(|table| table.name.clone()).collect(),
+        data: tables.iter().map(|_| None).collect(),
+        large_objects: None,
+    };
+    let reading = Reading {
+        snapshot: Arc::clone(&snapshot),
+        tables,
+        parts,
+        large_objects,
+        jobs: options.jobs,
+        memory: options.memory - half,
+        progress: Arc::clone(progress),
+        mode: Mode::Archive(known),
+    };
+    let sink = pump::pump(reading, sink).await.map_err(|error| CreateError::rows(path, error))?;
+
+    progress.begin(Phase::Finish, 0, 0);
+    // After the rows, so that no sequence is behind the rows it numbered.
+    let sequences = catalog::read_sequences(lead, &catalog.sequences).await?;
+    snapshot.check_rewrites().await?;
+    let ArchiveSink { writer, data, large_objects, .. } = sink;
+    let all: Vec<TableData> = data.iter().chain([&large_objects]).flatten().copied().collect();
+    let manifest = manifest(options, catalog, schema, sequences, data, large_objects);
+    let tables = manifest.tables.iter().filter(|table| table.data.is_some()).count();
+    let stored = tokio::task::spawn_blocking(move || -> Result<Written, WriteError> {
+        let (out, written) = writer.finish(manifest)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(written)
+    })
+    .await
+    .map_err(|error| CreateError::Internal(error.to_string()))?
+    .map_err(write)?;
+    Ok(Made { stored, tables: u64::try_from(tables).unwrap_or(0), data: all })
+}
+
+fn manifest(
+    options: &CreateOptions,
+    catalog: Catalog,
+    schema: SchemaText,
+    sequences: Vec<crate::format::manifest::Sequence>,
+    data: Vec<Option<TableData>>,
+    large_objects: Option<TableData>,
+) -> Manifest {
+    let mut source = catalog.source;
+    source.pg_dump_version = schema.pg_dump_version;
+    source.comment.clone_from(&options.comment);
+    let mut tables = catalog.tables;
+    for (table, data) in tables.iter_mut().zip(data) {
+        table.data = data;
+    }
+    Manifest {
+        format: Manifest::FORMAT.into(),
+        version: 1,
+        features: Vec::new(),
+        created: 0,
+        tool: concat!("pgark ", env!("CARGO_PKG_VERSION")).into(),
+        index: IndexFacts::default(),
+        source,
+        schema: schema.schema,
+        enums: catalog.enums,
+        tables,
+        foreign_keys: catalog.foreign_keys,
+        sequences,
+        large_objects,
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+struct ArchiveSink {
+    writer: ArchiveWriter<BufWriter<File>>,
+    names: Vec<Name>,
+    data: Vec<Option<TableData>>,
+    large_objects: Option<TableData>,
+}
+
+impl Sink for ArchiveSink {
+    fn begin(&mut self, what: What) -> Result<(), WriteError> {
+        self.writer.begin_table(match what {
+            What::Table(table) => self.names.get(table),
+            What::LargeObjects => None,
+        })
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Result<(), WriteError> {
+        self.writer.batch(batch)
+    }
+
+    fn blob(&mut self, slices: &mut Slices<'_>) -> Result<Bytea, WriteError> {
+        self.writer.blob(slices)
+    }
+
+    fn end(&mut self, what: What) -> Result<u64, WriteError> {
+        let data = self.writer.end_table()?;
+        match what {
+            What::LargeObjects => self.large_objects = Some(data),
+            What::Table(table) => {
+                if let Some(slot) = self.data.get_mut(table) {
+                    *slot = Some(data);
+                }
+            }
+        }
+        Ok(data.rows)
+    }
+}

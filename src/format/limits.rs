@@ -21,5 +21,3 @@ pub const PACK_RAW: u64 = 64 << 20;
 pub const SEGMENT_RAW: u64 = (1 << 30) + (4 << 20);
 /// A tar entry, in bytes: what eleven octal digits hold.
 pub const ENTRY: u64 = 0o77_777_777_777;
-/// A blob's chunks.
-pub const BLOB_CHUNKS: u32 = 1 << 31;

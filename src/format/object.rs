@@ -2,7 +2,7 @@
 //! skippable frame, then the body as one zstd frame, so that `zstd -d` gives the raw bytes.
 
 use super::digest::Digest;
-use super::limits::{PACK_CHUNKS, PACK_RAW, SEGMENT_RAW};
+use super::limits::{CHUNK, PACK_CHUNKS, PACK_RAW, SEGMENT_RAW};
 use super::manifest::Name;
 use super::ustar::EntryKind;
 
@@ -209,6 +209,10 @@ impl Head {
         }
         if self.chunks.iter().any(|chunk| chunk.length == 0) {
             return Err(wrong("an empty chunk"));
+        }
+        let pack = self.kind == EntryKind::Pack;
+        if pack && self.chunks.iter().any(|chunk| chunk.length > CHUNK) {
+            return Err(wrong("a chunk longer than the limits allow"));
         }
         let label_zeros = self.label.split(|byte| *byte == 0).count() - 1;
         let fits = match self.kind {

@@ -134,8 +134,8 @@ fn parse_url(rest: &str) -> Result<Vec<Pair>, PgError> {
     Ok(pairs)
 }
 
-fn host_and_port(part: &str) -> Result<(&str, &str), PgError> {
-    if let Some(rest) = part.strip_prefix('[') {
+fn host_and_port(place: &str) -> Result<(&str, &str), PgError> {
+    if let Some(rest) = place.strip_prefix('[') {
         let Some((host, after)) = rest.split_once(']') else {
             return Err(PgError::parameter("host", "an IPv6 address has no closing ]"));
         };
@@ -148,7 +148,7 @@ fn host_and_port(part: &str) -> Result<(&str, &str), PgError> {
             None => Err(PgError::parameter("host", "something follows the ] of an IPv6 address")),
         };
     }
-    Ok(part.split_once(':').unwrap_or((part, "")))
+    Ok(place.split_once(':').unwrap_or((place, "")))
 }
 
 /// Percent-decoding. A plus sign is a plus sign.
@@ -217,7 +217,10 @@ mod tests {
                 "postgresql://user@localhost:5433/mydb?options=-c%20synchronous_commit%3Doff",
                 "user=user|host=localhost|port=5433|dbname=mydb|options=-c synchronous_commit=off",
             ),
-            ("postgres://u%40x:p%2Fw%3A%40%25@h/d%20b", "user=u@x|password=p/w:@%|host=h|dbname=d b"),
+            (
+                "postgres://u%40x:p%2Fw%3A%40%25@h/d%20b",
+                "user=u@x|password=p/w:@%|host=h|dbname=d b",
+            ),
             ("postgresql://host?ssl=true", "host=host|sslmode=require"),
             ("postgresql://:5433", "port=5433"),
             ("postgresql://user:@host", "user=user|host=host"),

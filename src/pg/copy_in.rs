@@ -19,6 +19,9 @@ use super::tuple::{HEADER, TRAILER};
 /// Bytes after which a COPY is ended and begun anew.
 pub const STRETCH: u64 = 256 << 20;
 
+/// The most that goes into one message, whose length is an i32. Rows may be cut anywhere.
+const MESSAGE: usize = 1 << 30;
+
 /// A running `COPY ... FROM STDIN`. Dropped before [`CopyIn::finish`], it is aborted.
 pub struct CopyIn {
     client: Arc<Client>,
@@ -69,8 +72,6 @@ impl CopyIn {
             self.sent = 0;
         }
         self.sent += u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        // A message's length is an i32; rows larger than one message may be cut anywhere.
-        const MESSAGE: usize = 1 << 30;
         let mut rest = rows;
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(MESSAGE));
@@ -90,8 +91,7 @@ impl CopyIn {
 
     async fn end_stretch(&mut self) -> Result<(), PgError> {
         if self.binary
-            && let Err(error) =
-                self.sink.feed(Bytes::from_static(&TRAILER_BYTES)).await
+            && let Err(error) = self.sink.feed(Bytes::from_static(&TRAILER_BYTES)).await
         {
             return Err(self.failed(error).await);
         }

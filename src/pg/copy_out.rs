@@ -6,7 +6,8 @@
 //! then the end of the request. The library has no names for the first two here (they come out as
 //! "unexpected message", an error without a cause), but it tells them apart from an error of the
 //! server (which has a cause) and from a lost connection (which is "closed"). Exactly two such and
-//! then "closed" is the one sequence a finished command gives. Anything else is an error, also if
+//! then "closed" is the one sequence a finished command gives. The tag alone would not do: outside
+//! a transaction the statement commits, and may fail to, between the two. Anything else is an error, also if
 //! the library should one day change its mind.
 //!
 //! The tag's row count stays hidden. **Comparing the number of rows with `count(*)` in the same
@@ -75,11 +76,7 @@ impl CopyOut {
         Self::start(session, sql, Some(Walker::default())).await
     }
 
-    async fn start(
-        session: &Session,
-        sql: &str,
-        walker: Option<Walker>,
-    ) -> Result<Self, PgError> {
+    async fn start(session: &Session, sql: &str, walker: Option<Walker>) -> Result<Self, PgError> {
         let doing = shortened(sql);
         let stream = match session.client().copy_out(sql).await {
             Ok(stream) => Box::pin(stream),
@@ -234,9 +231,9 @@ impl CopyOut {
             Some(walker) if !walker.ended() => Err(Broken::Problem(format!(
                 "the COPY ended after {received} bytes without the trailer of binary COPY"
             ))),
-            None if self.buf.len() != self.whole() => Err(Broken::Problem(format!(
-                "the COPY ended after {received} bytes, inside a row"
-            ))),
+            None if self.buf.len() != self.whole() => {
+                Err(Broken::Problem(format!("the COPY ended after {received} bytes, inside a row")))
+            }
             _ => Ok(()),
         }
     }

@@ -189,11 +189,7 @@ impl PgError {
 pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         let mut out = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
-        for (label, text) in [
-            ("detail", db.detail()),
-            ("hint", db.hint()),
-            ("at", db.where_()),
-        ] {
+        for (label, text) in [("detail", db.detail()), ("hint", db.hint()), ("at", db.where_())] {
             if let Some(text) = text {
                 let _ = write!(out, "; {label}: {}", text.replace('\n', " / "));
             }

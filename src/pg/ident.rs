@@ -50,6 +50,9 @@ mod tests {
         assert_eq!(ident("a\"b"), "\"a\"\"b\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\'"), " E'a\\\\'''");
-        assert_eq!(qualified(&Name::new("public", "Weird \"T\"")), "\"public\".\"Weird \"\"T\"\"\"");
+        assert_eq!(
+            qualified(&Name::new("public", "Weird \"T\"")),
+            "\"public\".\"Weird \"\"T\"\"\""
+        );
     }
 }

@@ -10,6 +10,7 @@ pub mod dump;
 pub mod empty;
 pub mod error;
 pub mod ident;
+mod options;
 pub mod params;
 pub mod passfile;
 pub mod plan;

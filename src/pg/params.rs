@@ -1,67 +1,22 @@
 //! What to connect to, and as whom: connection string, service file, environment and defaults put
 //! together in libpq's order (the first that says something counts).
 
-use std::collections::HashMap;
+//! What to connect to, and as whom: connection string, service file, environment and defaults put
+//! together in libpq's order (the first that says something counts).
+
 use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::conninfo;
 use super::error::PgError;
+pub use super::options::{
+    ChannelBinding, ClientCert, Host, Keepalives, RootCert, SslMode, Target, TlsParams,
+};
+use super::options::{
+    KNOWN, SOCKET_DIRECTORIES, TARGETS, Values, hosts, keepalives, timeout, tls, unknown,
+};
 use super::passfile::Passfile;
-use super::service::{self, Place};
-
-/// Directories where servers put their sockets: Debian's, and `PostgreSQL`'s own.
-const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
-
-const DEFAULT_PORT: u16 = 5432;
-
-/// The parameters that are understood, with the environment variable that gives each.
-const KNOWN: &[(&str, &str)] = &[
-    ("service", "PGSERVICE"),
-    ("host", "PGHOST"),
-    ("hostaddr", "PGHOSTADDR"),
-    ("port", "PGPORT"),
-    ("user", "PGUSER"),
-    ("dbname", "PGDATABASE"),
-    ("password", "PGPASSWORD"),
-    ("passfile", "PGPASSFILE"),
-    ("sslmode", "PGSSLMODE"),
-    ("sslnegotiation", "PGSSLNEGOTIATION"),
-    ("sslrootcert", "PGSSLROOTCERT"),
-    ("sslcert", "PGSSLCERT"),
-    ("sslkey", "PGSSLKEY"),
-    ("sslcertmode", "PGSSLCERTMODE"),
-    ("sslsni", "PGSSLSNI"),
-    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
-    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
-    ("channel_binding", "PGCHANNELBINDING"),
-    ("application_name", "PGAPPNAME"),
-    ("fallback_application_name", ""),
-    ("options", "PGOPTIONS"),
-    ("connect_timeout", "PGCONNECT_TIMEOUT"),
-    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
-    ("keepalives", ""),
-    ("keepalives_idle", ""),
-    ("keepalives_interval", ""),
-    ("keepalives_count", ""),
-    ("tcp_user_timeout", ""),
-    // Accepted, and without effect here: the session's settings are fixed, hosts are tried in
-    // order, and nothing is compressed.
-    ("client_encoding", ""),
-    ("load_balance_hosts", ""),
-    ("sslcompression", ""),
-    // Understood only as far as they ask for nothing.
-    ("gssencmode", "PGGSSENCMODE"),
-    ("sslcrl", "PGSSLCRL"),
-    ("sslcrldir", "PGSSLCRLDIR"),
-    ("requirepeer", "PGREQUIREPEER"),
-    ("require_auth", "PGREQUIREAUTH"),
-    ("sslpassword", ""),
-    ("replication", ""),
-];
 
 /// Variables that libpq reads and [`KNOWN`] does not name. A child must not inherit them.
 const MORE_VARIABLES: &[&str] = &[
@@ -103,173 +58,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// libpq's `sslmode`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// TLS only if the server will not have it without.
-    Allow,
-    /// TLS if the server can.
-    Prefer,
-    /// TLS or nothing. The certificate is checked only if a root certificate file exists.
-    Require,
-    /// The certificate must come from a known root.
-    VerifyCa,
-    /// It must be for the host's name as well.
-    VerifyFull,
-}
-
-impl SslMode {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-}
-
-/// Where root certificates come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RootCert {
-    /// The operating system's.
-    System,
-    /// A file of PEM certificates; whether it exists decides what `sslmode` means.
-    File(PathBuf),
-    /// There is no home directory and no file was named.
-    None,
-}
-
-/// The client's own certificate.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientCert {
-    /// PEM certificates; used if the file exists.
-    pub cert: PathBuf,
-    /// The PEM private key; must exist if the certificate does.
-    pub key: PathBuf,
-}
-
-/// All that TLS needs to know.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsParams {
-    /// How much of it is asked for.
-    pub mode: SslMode,
-    /// TLS from the first byte, without asking in the clear first (server 17 and later).
-    pub direct: bool,
-    /// Root certificates.
-    pub root: RootCert,
-    /// The client's certificate, if one may be sent.
-    pub client: Option<ClientCert>,
-    /// Whether the host's name is told in the clear.
-    pub sni: bool,
-    /// Whether TLS 1.2 may be used.
-    pub allow_12: bool,
-    /// Whether TLS 1.3 may be used.
-    pub allow_13: bool,
-    /// SCRAM's binding to the TLS channel.
-    pub channel_binding: ChannelBinding,
-}
-
-/// libpq's `channel_binding`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ChannelBinding {
-    /// Never.
-    Disable,
-    /// Where possible.
-    Prefer,
-    /// Or nothing.
-    Require,
-}
-
-/// What kind of server will do (libpq's `target_session_attrs`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// Any.
-    Any,
-    /// One whose transactions may write.
-    ReadWrite,
-    /// One whose transactions may not.
-    ReadOnly,
-    /// Not a standby.
-    Primary,
-    /// A standby.
-    Standby,
-    /// A standby, or any if there is none.
-    PreferStandby,
-}
-
-const TARGETS: [(&str, Target); 6] = [
-    ("any", Target::Any),
-    ("read-write", Target::ReadWrite),
-    ("read-only", Target::ReadOnly),
-    ("primary", Target::Primary),
-    ("standby", Target::Standby),
-    ("prefer-standby", Target::PreferStandby),
-];
-
-/// TCP keepalives. They end a connection whose other side is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Keepalives {
-    /// Whether there are any.
-    pub on: bool,
-    /// Silence before the first.
-    pub idle: Duration,
-    /// Time between two.
-    pub interval: Duration,
-    /// How many go unanswered before the connection is lost.
-    pub count: u32,
-    /// How long sent data may stay unacknowledged; zero leaves it to the system.
-    pub user_timeout: Duration,
-}
-
-/// One place to try.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Host {
-    /// Host name, address or socket directory; empty only if `address` is there.
-    pub name: String,
-    /// An address that spares looking the name up.
-    pub address: Option<IpAddr>,
-    /// The port.
-    pub port: u16,
-}
-
-impl Host {
-    /// The socket's directory, if it is one.
-    pub fn socket_directory(&self) -> Option<&Path> {
-        (self.address.is_none() && self.name.starts_with('/')).then(|| Path::new(&self.name))
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, address, port } = self;
-        match address {
-            _ if self.socket_directory().is_some() => write!(f, "socket {name}/.s.PGSQL.{port}"),
-            Some(address) if name.is_empty() || *name == address.to_string() => {
-                write!(f, "host {address}, port {port}")
-            }
-            Some(address) => write!(f, "host {name} ({address}), port {port}"),
-            None => write!(f, "host {name}, port {port}"),
-        }
-    }
-}
-
 /// Everything needed to connect. Its `Debug` output has no password in it.
 #[derive(Clone, Debug)]
 pub struct Params {
@@ -288,9 +76,9 @@ pub struct Params {
 }
 
 /// What is around the program; tests bring their own.
-struct Surroundings<'a> {
-    variable: &'a dyn Fn(&str) -> Option<String>,
-    home: Option<PathBuf>,
+pub(super) struct Surroundings<'a> {
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) home: Option<PathBuf>,
     login: &'a dyn Fn() -> Option<String>,
 }
 
@@ -325,8 +113,7 @@ impl Params {
             Some(path) => Some(PathBuf::from(path)),
             None => around.home.as_ref().map(|home| home.join(".pgpass")),
         };
-        let passfile =
-            passfile.map(|path| Passfile::read(&path, &mut notes)).unwrap_or_default();
+        let passfile = passfile.map(|path| Passfile::read(&path, &mut notes)).unwrap_or_default();
 
         let target = match values.get("target_session_attrs") {
             None => Target::Any,
@@ -481,8 +268,7 @@ impl Params {
         if self.password.is_some() {
             return self.password.as_ref();
         }
-        let find =
-            |name: &str| self.passfile.find(name, host.port, &self.database, &self.user);
+        let find = |name: &str| self.passfile.find(name, host.port, &self.database, &self.user);
         match host.socket_directory() {
             Some(_) if SOCKET_DIRECTORIES.contains(&host.name.as_str()) => {
                 find("localhost").or_else(|| find(&host.name))
@@ -498,221 +284,201 @@ impl Params {
     }
 }
 
-/// Parameters by name; an empty value is as good as none.
-struct Values(HashMap<String, String>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
 
-impl Values {
-    fn gather(conn: Option<&str>, around: &Surroundings<'_>) -> Result<Self, PgError> {
-        let mut values = HashMap::new();
-        for (key, value) in conninfo::parse(conn.unwrap_or_default())? {
-            check_known(&key)?;
-            values.insert(key, value);
-        }
-        let variable =
-            |name: &str| (around.variable)(name).filter(|_| !name.is_empty());
-        let service =
-            values.get("service").cloned().or_else(|| variable("PGSERVICE"));
-        if let Some(name) = service.filter(|name| !name.is_empty()) {
-            let mut places = Vec::new();
-            let mut add = |path: PathBuf, required| places.push(Place { path, required });
-            match variable("PGSERVICEFILE") {
-                Some(path) => add(path.into(), true),
-                None => around.home.iter().for_each(|h| add(h.join(".pg_service.conf"), false)),
-            }
-            match variable("PGSYSCONFDIR") {
-                Some(directory) => add(Path::new(&directory).join("pg_service.conf"), false),
-                None => {
-                    add("/etc/postgresql-common/pg_service.conf".into(), false);
-                    add("/etc/pg_service.conf".into(), false);
-                }
-            }
-            for (key, value) in service::find(&name, &places)? {
-                check_known(&key)?;
-                values.entry(key).or_insert(value);
-            }
-        }
-        for (key, name) in KNOWN {
-            if let Some(value) = variable(name) {
-                values.entry((*key).to_owned()).or_insert(value);
-            }
-        }
-        Ok(Self(values))
+    fn resolve_at(conn: &str, env: &[(&str, &str)], home: &Path) -> Result<Params, PgError> {
+        Params::resolve_in(
+            Some(conn),
+            &Surroundings {
+                variable: &|name| {
+                    env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+                },
+                home: Some(home.to_owned()),
+                login: &|| Some("me".to_owned()),
+            },
+        )
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    fn resolve(conn: &str, env: &[(&str, &str)]) -> Result<Params, PgError> {
+        resolve_at(conn, env, Path::new("/nonexistent"))
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, PgError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let number = text.trim().parse();
-        number.map(Some).map_err(|_| PgError::parameter(name, format!("{text:?} is no number")))
+    fn places(params: &Params) -> String {
+        params.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
-}
 
-fn check_known(key: &str) -> Result<(), PgError> {
-    if KNOWN.iter().any(|(known, _)| *known == key) {
-        return Ok(());
+    /// Guards against another default than libpq's, and against a TCP connection to localhost
+    /// that nobody asked for.
+    #[test]
+    fn nothing_said_is_the_socket_and_the_systems_user() {
+        let params = resolve("", &[]).unwrap();
+        assert_eq!(
+            params.describe(),
+            "database me on socket /var/run/postgresql/.s.PGSQL.5432 or \
+             socket /tmp/.s.PGSQL.5432 as user me"
+        );
+        assert_eq!(params.tls.mode, SslMode::Prefer);
+        assert_eq!(params.timeout, None);
+        assert_eq!(resolve("user=bob", &[]).unwrap().database(), "bob");
+        assert_eq!(resolve("app", &[]).unwrap().database(), "app");
     }
-    // The name may be a piece of a password whose quotes went wrong: say it only if it looks
-    // like a name.
-    let looks = key.len() <= 40 && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    Err(PgError::parameter(if looks { key } else { "connection string" }, "unknown parameter"))
-}
 
-fn unknown(name: &str, value: &str) -> PgError {
-    PgError::parameter(name, format!("{value:?} is not one of its values"))
-}
+    #[test]
+    fn the_string_beats_the_environment() {
+        let env = [
+            ("PGHOST", "envhost"),
+            ("PGPORT", "6000"),
+            ("PGUSER", "envuser"),
+            ("PGDATABASE", "envdb"),
+            ("PGPASSWORD", "envpass"),
+            ("PGSSLMODE", "require"),
+            ("PGCONNECT_TIMEOUT", "1"),
+            ("PGAPPNAME", "app"),
+            ("PGOPTIONS", "-c geqo=off"),
+            ("PGTARGETSESSIONATTRS", "primary"),
+        ];
+        let params = resolve("", &env).unwrap();
+        assert_eq!(params.describe(), "database envdb on host envhost, port 6000 as user envuser");
+        assert_eq!(params.tls.mode, SslMode::Require);
+        // libpq takes one second for two.
+        assert_eq!(params.timeout, Some(Duration::from_secs(2)));
+        assert_eq!(params.target, Target::Primary);
+        assert_eq!(params.application, "app");
+        let params = resolve("postgres://u:p@h:1/d?sslmode=disable", &env).unwrap();
+        assert_eq!(params.describe(), "database d on host h, port 1 as user u");
+        assert_eq!(params.password_for(&params.hosts[0]).unwrap().reveal(), "p");
+        assert_eq!(params.tls.mode, SslMode::Disable);
+        // What is empty says nothing, but hides the environment, as with libpq.
+        assert_eq!(resolve("host=''", &env).unwrap().hosts.len(), 2);
+    }
 
-fn hosts(values: &Values) -> Result<Vec<Host>, PgError> {
-    let list = |name| -> Vec<String> {
-        values.get(name).map(|v| v.split(',').map(|s| s.trim().to_owned()).collect())
-            .unwrap_or_default()
-    };
-    let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
-    let count = names.len().max(addresses.len()).max(1);
-    if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
-        let problem = format!("{} addresses for {} hosts", addresses.len(), names.len());
-        return Err(PgError::parameter("hostaddr", problem));
-    }
-    if ports.len() > 1 && ports.len() != count {
-        let problem = format!("{} ports for {count} hosts", ports.len());
-        return Err(PgError::parameter("port", problem));
-    }
-    let mut out = Vec::new();
-    for at in 0..count {
-        let port = ports.get(at).or_else(|| ports.first()).map_or("", String::as_str);
-        let port = match port {
-            "" => DEFAULT_PORT,
-            text => text
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| PgError::parameter("port", format!("{text:?} is no port")))?,
-        };
-        let address = match addresses.get(at).map_or("", String::as_str) {
-            "" => None,
-            text => Some(text.parse().map_err(|_| {
-                PgError::parameter("hostaddr", format!("{text:?} is no IP address"))
-            })?),
-        };
-        let name = names.get(at).cloned().unwrap_or_default();
-        if name.starts_with('@') {
-            let problem = format!("{name:?}: sockets in the abstract namespace are not supported");
-            return Err(PgError::parameter("host", problem));
-        }
-        if name.is_empty() && address.is_none() {
-            for directory in SOCKET_DIRECTORIES {
-                out.push(Host { name: directory.to_owned(), address: None, port });
-            }
-        } else {
-            out.push(Host { name, address, port });
-        }
-    }
-    Ok(out)
-}
-
-/// libpq's rule: zero and less is for ever, one is two.
-fn timeout(values: &Values) -> Result<Option<Duration>, PgError> {
-    let seconds = values.number::<i64>("connect_timeout")?.unwrap_or(0);
-    Ok(u64::try_from(seconds).ok().filter(|s| *s > 0).map(|s| Duration::from_secs(s.max(2))))
-}
-
-fn keepalives(values: &Values) -> Result<Keepalives, PgError> {
-    let seconds = |name, default| -> Result<Duration, PgError> {
-        let seconds = values.number::<i64>(name)?.unwrap_or(0);
-        let given = u64::try_from(seconds).ok().filter(|s| *s > 0);
-        Ok(Duration::from_secs(given.unwrap_or(default)))
-    };
-    let milliseconds = values.number::<i64>("tcp_user_timeout")?.unwrap_or(0);
-    // Tighter than the system's two hours: a backup that waits for a dead server is no backup.
-    Ok(Keepalives {
-        on: values.number::<i64>("keepalives")? != Some(0),
-        idle: seconds("keepalives_idle", 60)?,
-        interval: seconds("keepalives_interval", 10)?,
-        count: values
-            .number::<i64>("keepalives_count")?
-            .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n > 0)
-            .unwrap_or(6),
-        user_timeout: Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)),
-    })
-}
-
-fn tls(
-    values: &Values,
-    home: Option<&Path>,
-    notes: &mut Vec<String>,
-) -> Result<TlsParams, PgError> {
-    let directory = home.map(|home| home.join(".postgresql"));
-    let root = match values.get("sslrootcert") {
-        Some("system") => RootCert::System,
-        Some(path) => RootCert::File(path.into()),
-        None => directory.as_ref().map_or(RootCert::None, |d| RootCert::File(d.join("root.crt"))),
-    };
-    let mode = match values.get("sslmode") {
-        Some(text) => SslMode::parse(text).ok_or_else(|| unknown("sslmode", text))?,
-        None if root == RootCert::System => SslMode::VerifyFull,
-        None => SslMode::Prefer,
-    };
-    if root == RootCert::System && mode != SslMode::VerifyFull {
-        let problem = format!("{} is too weak for sslrootcert=system", mode.name());
-        return Err(PgError::parameter("sslmode", problem));
-    }
-    let direct = match values.get("sslnegotiation") {
-        None | Some("postgres") => false,
-        Some("direct") if mode < SslMode::Require => {
-            let problem = format!("direct is not possible with sslmode={}", mode.name());
-            return Err(PgError::parameter("sslnegotiation", problem));
-        }
-        Some("direct") => true,
-        Some(text) => return Err(unknown("sslnegotiation", text)),
-    };
-    let client = match values.get("sslcertmode") {
-        None | Some("allow") => {
-            let path = |name, file: &str| {
-                let given = values.get(name).map(PathBuf::from);
-                given.or_else(|| directory.as_ref().map(|d| d.join(file)))
-            };
-            path("sslcert", "postgresql.crt")
-                .zip(path("sslkey", "postgresql.key"))
-                .map(|(cert, key)| ClientCert { cert, key })
-        }
-        Some("disable") => None,
-        Some(text) => {
-            return Err(PgError::parameter("sslcertmode", format!("{text:?} is not supported")));
-        }
-    };
-    let version = |name: &str, default: u8| match values.get(name) {
-        None => Ok(default),
-        Some("TLSv1" | "TLSv1.1" | "TLSv1.2") => Ok(2),
-        Some("TLSv1.3") => Ok(3),
-        Some(text) => Err(unknown(name, text)),
-    };
-    let minimum = version("ssl_min_protocol_version", 2)?;
-    let maximum = version("ssl_max_protocol_version", 3)?;
-    if minimum > maximum {
-        return Err(PgError::parameter("ssl_min_protocol_version", "it is above the maximum"));
-    }
-    if let (Some(directory), true) = (&directory, mode >= SslMode::Require) {
-        let list = directory.join("root.crl");
-        if list.exists() {
-            notes.push(format!("certificate revocation list {} is not used", list.display()));
+    #[test]
+    fn hosts_addresses_and_ports_go_together() {
+        let ok = |conn: &str| places(&resolve(conn, &[]).unwrap());
+        assert_eq!(
+            ok("postgres://h1:1,h2,[::1]:3/d"),
+            "host h1, port 1; host h2, port 5432; host ::1, port 3"
+        );
+        assert_eq!(ok("host=a,b port=7"), "host a, port 7; host b, port 7");
+        assert_eq!(
+            ok("host=a,b hostaddr=10.0.0.1,10.0.0.2"),
+            "host a (10.0.0.1), port 5432; host b (10.0.0.2), port 5432"
+        );
+        assert_eq!(ok("hostaddr=::1"), "host ::1, port 5432");
+        assert_eq!(ok("postgres://%2Frun%2Fpg:5/d"), "socket /run/pg/.s.PGSQL.5");
+        for bad in [
+            "host=a,b hostaddr=10.0.0.1",
+            "host=a,b port=1,2,3",
+            "port=0",
+            "port=65536",
+            "port=x",
+            "hostaddr=localhost",
+            "host=@abstract",
+        ] {
+            assert!(resolve(bad, &[]).is_err(), "{bad}");
         }
     }
-    Ok(TlsParams {
-        mode,
-        direct,
-        root,
-        client,
-        sni: values.get("sslsni") != Some("0"),
-        allow_12: minimum == 2,
-        allow_13: maximum == 3,
-        channel_binding: match values.get("channel_binding") {
-            None | Some("prefer") => ChannelBinding::Prefer,
-            Some("disable") => ChannelBinding::Disable,
-            Some("require") => ChannelBinding::Require,
-            Some(text) => return Err(unknown("channel_binding", text)),
-        },
-    })
+
+    /// Guards against asking for protection and not getting it without a word.
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for bad in [
+            "sslmode=verify-fully",
+            "sslmode=require sslrootcert=system",
+            "sslnegotiation=direct",
+            "sslcertmode=require",
+            "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            "channel_binding=maybe",
+            "gssencmode=require",
+            "requirepeer=postgres",
+            "require_auth=scram-sha-256",
+            "sslcrl=/x",
+            "target_session_attrs=master",
+            "hots=x",
+            "connect_timeout=soon",
+        ] {
+            assert!(resolve(bad, &[]).is_err(), "{bad}");
+        }
+        let system = resolve("sslrootcert=system", &[]).unwrap();
+        assert_eq!(system.tls.mode, SslMode::VerifyFull);
+        assert!(resolve("gssencmode=disable replication=false sslcrl=''", &[]).is_ok());
+    }
+
+    /// Guards against passwords in output of any kind.
+    #[test]
+    fn the_password_is_shown_nowhere() {
+        let params = resolve("postgres://u:hunter2@h/d", &[]).unwrap();
+        assert!(!format!("{params:?} {}", params.describe()).contains("hunter2"));
+        // A password with a stray quote or blank does not end up as the name of a parameter.
+        let error = resolve("password=a Hunter2=b", &[]).unwrap_err().to_string();
+        assert!(!error.contains("Hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_service_stands_between_string_and_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join(".pg_service.conf"),
+            "[s]\nhost=svc\nport=7000\nuser=svcuser\n[odd]\nhots=x\n",
+        )
+        .unwrap();
+        let env = [("PGSERVICE", "s"), ("PGHOST", "envhost"), ("PGDATABASE", "envdb")];
+        let params = resolve_at("user=u", &env, dir.path()).unwrap();
+        assert_eq!(params.describe(), "database envdb on host svc, port 7000 as user u");
+        let params = resolve_at("service=s", &[], dir.path()).unwrap();
+        assert_eq!(params.describe(), "database svcuser on host svc, port 7000 as user svcuser");
+        assert!(resolve_at("service=odd", &[], dir.path()).is_err());
+        assert!(resolve_at("service=none", &[], dir.path()).is_err());
+        let missing = [("PGSERVICEFILE", "/nonexistent/file")];
+        assert!(resolve_at("service=s", &missing, dir.path()).is_err());
+    }
+
+    #[test]
+    fn the_password_file_is_asked_per_host_and_database() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".pgpass");
+        let lines =
+            "localhost:*:*:*:socket\nh:*:one:*:first\nh:*:two:*:second\n10.0.0.1:*:*:*:ip\n";
+        fs::write(&file, lines).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let found =
+            |params: &Params| params.password_for(&params.hosts[0]).map(|s| s.reveal().to_owned());
+        let params = resolve_at("host=h dbname=one", &[], dir.path()).unwrap();
+        assert_eq!(found(&params).as_deref(), Some("first"));
+        assert_eq!(found(&params.with_database("two")).as_deref(), Some("second"));
+        assert_eq!(found(&params.with_database("three")), None);
+        let sockets = resolve_at("dbname=one", &[], dir.path()).unwrap();
+        assert_eq!(found(&sockets).as_deref(), Some("socket"));
+        let ip = resolve_at("hostaddr=10.0.0.1", &[], dir.path()).unwrap();
+        assert_eq!(found(&ip).as_deref(), Some("ip"));
+        // Given is given.
+        let given = resolve_at("host=h dbname=one", &[("PGPASSWORD", "x")], dir.path()).unwrap();
+        assert_eq!(found(&given).as_deref(), Some("x"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let open = resolve_at("host=h dbname=one", &[], dir.path()).unwrap();
+        assert_eq!((found(&open), open.notes().len()), (None, 1));
+    }
+
+    /// Guards against a child that connects elsewhere: everything is said, and what is inherited
+    /// can be removed.
+    #[test]
+    fn a_child_gets_the_same_connection() {
+        let conn = "postgres://u:p@h:1/d?sslmode=verify-full&sslrootcert=/r&sslcertmode=disable";
+        let env = resolve(conn, &[]).unwrap().pg_dump_env();
+        let get = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        assert_eq!(get("PGHOST"), Some("h"));
+        assert_eq!(get("PGPORT"), Some("1"));
+        assert_eq!(get("PGPASSWORD"), Some("p"));
+        assert_eq!(get("PGSSLMODE"), Some("verify-full"));
+        assert_eq!(get("PGSSLROOTCERT"), Some("/r"));
+        assert_eq!(get("PGSSLCERTMODE"), Some("disable"));
+        let all: Vec<_> = Params::libpq_variables().collect();
+        assert!(env.iter().all(|(name, _)| all.contains(&name.as_str())));
+        assert!(all.contains(&"PGSERVICE") && all.contains(&"PGHOSTADDR"));
+    }
 }

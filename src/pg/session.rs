@@ -166,11 +166,7 @@ impl Session {
 
     /// An error of [`Session::client`] as ours. If the connection is gone, its last words are
     /// waited for, briefly: the client library gives the reason to the connection alone.
-    pub async fn explain(
-        &self,
-        doing: impl Into<String>,
-        error: tokio_postgres::Error,
-    ) -> PgError {
+    pub async fn explain(&self, doing: impl Into<String>, error: tokio_postgres::Error) -> PgError {
         self.watch().explain(doing, error).await
     }
 
@@ -395,10 +391,8 @@ async fn once(
     target: Target,
     encrypted: bool,
 ) -> Result<Session, Failure> {
-    let tls = match encrypted {
-        true => Some(tls::connector(&params.tls).map_err(Failure::Fatal)?),
-        false => None,
-    };
+    let tls =
+        if encrypted { Some(tls::connector(&params.tls).map_err(Failure::Fatal)?) } else { None };
     let connecting = establish(params, host, target, tls);
     match params.timeout {
         None => connecting.await,
@@ -418,15 +412,12 @@ async fn establish(
     let config = config(params, host, tls.is_some());
     let server = |error| Failure::Cause(AttemptError::Server(error));
     let (sender, end) = watch::channel(End::default());
-    let (client, task) = match &tls {
-        Some(tls) => {
-            let (client, connection) = config.connect(tls.clone()).await.map_err(server)?;
-            (client, tokio::spawn(drive(connection, sender)))
-        }
-        None => {
-            let (client, connection) = config.connect(NoTls).await.map_err(server)?;
-            (client, tokio::spawn(drive(connection, sender)))
-        }
+    let (client, task) = if let Some(tls) = &tls {
+        let (client, connection) = config.connect(tls.clone()).await.map_err(server)?;
+        (client, tokio::spawn(drive(connection, sender)))
+    } else {
+        let (client, connection) = config.connect(NoTls).await.map_err(server)?;
+        (client, tokio::spawn(drive(connection, sender)))
     };
     let guard = Guard(task);
     let canceller = Canceller { token: client.cancel_token(), tls };

@@ -38,10 +38,7 @@ pub(super) fn connector(params: &TlsParams) -> Result<MakeRustlsConnect, PgError
         (false, _) => &[&rustls::version::TLS13],
         (true, true) => rustls::DEFAULT_VERSIONS,
     };
-    let verifier = Verifier {
-        check: check(params)?,
-        provider: Arc::clone(&provider),
-    };
+    let verifier = Verifier { check: check(params)?, provider: Arc::clone(&provider) };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| PgError::parameter("sslmode", error.to_string()))?
@@ -104,10 +101,7 @@ fn check(params: &TlsParams) -> Result<Check, PgError> {
     Ok(Check::Roots { roots, exact: certs, name })
 }
 
-fn certificates(
-    kind: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, PgError> {
+fn certificates(kind: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, PgError> {
     let text = read(kind, path)?;
     let certs = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
@@ -123,8 +117,8 @@ fn certificates(
 fn private_key(client: &ClientCert) -> Result<PrivateKeyDer<'static>, PgError> {
     const KIND: &str = "private key file";
     let path = &client.key;
-    let facts = fs::metadata(path)
-        .map_err(|error| file(KIND, path, error.to_string(), Some(error)))?;
+    let facts =
+        fs::metadata(path).map_err(|error| file(KIND, path, error.to_string(), Some(error)))?;
     let forbidden = if facts.uid() == 0 { 0o037 } else { 0o077 };
     if facts.permissions().mode() & forbidden != 0 {
         return Err(file(KIND, path, "group or world has access to it".to_owned(), None));
@@ -234,9 +228,11 @@ fn common_name_matches(cert: &CertificateDer<'_>, host: &str) -> bool {
     match cert.tbs_certificate.get::<SubjectAltName>() {
         Ok(None) => {}
         Ok(Some((_, names))) => {
-            if names.0.iter().any(|name| {
-                matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_))
-            }) {
+            if names
+                .0
+                .iter()
+                .any(|name| matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_)))
+            {
                 return false;
             }
         }

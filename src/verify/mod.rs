@@ -1,1 +1,212 @@
-//! See design.md section 8.
+//! Says, with no database at hand, whether an archive is whole and means what it should: every
+//! byte, every digest, every row, every reference.
+//!
+//! The answer for a damaged archive is a [`Report`]; an error is only when nothing could be said.
+//!
+//! Order of work: the container (`structure`), the manifest and the SQL files (`catalog`), packs
+//! and blobs (`objects`), rows (`content`), then keys and references (`keys`). Every stored byte is
+//! read once, but for blobs of many chunks, whose bytes are put together again to be digested.
+
+mod catalog;
+mod codes;
+mod content;
+mod equality;
+mod findings;
+mod keys;
+mod objects;
+mod report;
+mod spill;
+mod structure;
+mod values;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+pub use codes::{Code, Severity};
+pub use findings::{EXAMPLES, Finding};
+pub use report::{Level, REPORT_VERSION, Report, TableReport, TableState};
+
+use crate::format::digest::Digest;
+use crate::format::index::Index;
+use crate::format::manifest::Manifest;
+use crate::format::seal::Seal;
+use crate::io::ReadAt;
+use crate::progress::{Phase, Progress};
+use findings::Findings;
+use work::Gate;
+
+/// How to verify.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VerifyOptions {
+    /// How much is checked.
+    pub level: Level,
+    /// Bytes of memory for what grows with the data: objects in flight and keys being sorted (what
+    /// does not fit goes to scratch files). A single object larger than this is still read, alone.
+    pub memory: usize,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { level: Level::Full, memory: 256 << 20 }
+    }
+}
+
+/// Why nothing can be said about an archive. Damage is never a reason.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Whoever asked wants it to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Keys did not fit into memory, and not onto disk either.
+    #[error("a scratch file for checking keys could not be written or read")]
+    Scratch(#[source] io::Error),
+    /// No thread to work on.
+    #[error("a thread could not be started")]
+    Thread(#[source] io::Error),
+    /// A mistake of ours.
+    #[error("internal error in the verifier: {0}")]
+    Internal(&'static str),
+}
+
+/// What all checks share.
+struct Context<'a> {
+    file: &'a dyn ReadAt,
+    seal: Seal,
+    index: &'a Index,
+    findings: &'a Findings,
+    progress: &'a dyn Progress,
+    gate: Gate,
+    threads: usize,
+    memory: usize,
+    standby: bool,
+}
+
+impl Context<'_> {
+    fn go_on(&self) -> Result<(), VerifyError> {
+        if self.progress.interrupted() { Err(VerifyError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Verifies an archive.
+///
+/// # Errors
+/// [`VerifyError`] where it could not be checked for a reason that is not the archive's; a damaged
+/// archive, and one that cannot be read, is a [`Report`] with findings.
+pub fn run(
+    file: &Arc<dyn ReadAt>,
+    options: &VerifyOptions,
+    progress: &dyn Progress,
+) -> Result<Report, VerifyError> {
+    let findings = Findings::default();
+    let mut report = Report::new(options.level, file.len());
+    let file: &dyn ReadAt = &**file;
+    if let Some(opened) = structure::open(file, &findings) {
+        if let Some(manifest) = &opened.manifest {
+            tables(&mut report, manifest);
+        }
+        if let Some(index) = &opened.index {
+            let facts = index.facts(Digest::default());
+            report.chunks = facts.chunks;
+            report.objects = facts.entries.saturating_sub(4);
+            progress.begin(Phase::Verify, report.rows, file.len());
+            let context = Context {
+                file,
+                seal: opened.seal,
+                index,
+                findings: &findings,
+                progress,
+                gate: Gate::new(u64::try_from(options.memory / 2).unwrap_or(u64::MAX)),
+                threads: rayon::current_num_threads(),
+                memory: options.memory,
+                standby: opened.manifest.as_ref().is_some_and(|manifest| manifest.source.standby),
+            };
+            let read = examine(&context, opened.manifest.as_ref(), options.level)?;
+            for (table, read) in report.table_states.iter_mut().zip(read) {
+                table.rows_read = read;
+                table.state = TableState::Intact;
+            }
+        }
+    }
+    let findings = findings.finish();
+    let hit: HashSet<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .filter_map(|finding| finding.table.clone())
+        .collect();
+    let names = report_names(&report);
+    for (table, name) in report.table_states.iter_mut().zip(names) {
+        if hit.contains(&name) {
+            table.state = TableState::Damaged;
+        }
+    }
+    Ok(report.conclude(findings))
+}
+
+/// Runs the checks of the level; rows read of each table.
+fn examine(
+    context: &Context<'_>,
+    manifest: Option<&Manifest>,
+    level: Level,
+) -> Result<Vec<u64>, VerifyError> {
+    structure::layout(context, level == Level::Full)?;
+    if let Some(manifest) = manifest {
+        catalog::check(context, manifest);
+    }
+    if level == Level::Quick {
+        return Ok(Vec::new());
+    }
+    catalog::texts(context, manifest);
+    let stored = objects::check(context)?;
+    let Some(manifest) = manifest else {
+        content::without_manifest(context)?;
+        return Ok(Vec::new());
+    };
+    let rows = content::Rows::new(context, manifest);
+    let plan = keys::Plan::new(context, manifest, &rows.stretches);
+    let sorters = content::check(context, manifest, &rows, &plan, &stored)?;
+    context.progress.begin(Phase::Keys, 0, 0);
+    keys::check(context, manifest, &plan, &rows, sorters)?;
+    if rows.all_read() {
+        objects::unused(context, &stored)?;
+    }
+    Ok(rows.read())
+}
+
+/// Enters the tables of the manifest into the report.
+fn tables(report: &mut Report, manifest: &Manifest) {
+    let stored = manifest.tables.iter().filter_map(|table| {
+        Some((table.name.schema.clone(), table.name.name.clone(), table.data?))
+    });
+    let large =
+        manifest.large_objects.map(|data| (String::new(), "large objects".to_owned(), data));
+    for (schema, name, data) in stored.chain(large) {
+        report.tables += u64::from(!schema.is_empty());
+        report.rows = report.rows.saturating_add(data.rows);
+        report.blobs = report.blobs.saturating_add(data.blobs);
+        report.blob_bytes = report.blob_bytes.saturating_add(data.blob_bytes);
+        report.table_states.push(TableReport {
+            schema,
+            name,
+            rows: data.rows,
+            rows_read: 0,
+            blobs: data.blobs,
+            state: TableState::Unchecked,
+        });
+    }
+}
+
+/// The names that findings call the tables by.
+fn report_names(report: &Report) -> Vec<String> {
+    let shown = |table: &TableReport| {
+        if table.schema.is_empty() {
+            return table.name.clone();
+        }
+        crate::format::manifest::Name::new(&*table.schema, &*table.name).to_string()
+    };
+    report.table_states.iter().map(shown).collect()
+}

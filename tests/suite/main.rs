@@ -4,5 +4,7 @@
 mod support;
 
 mod catalog;
+mod cli;
 mod declared;
+mod pg_connect;
 mod servers;

@@ -28,7 +28,8 @@ pub(crate) fn root() -> &'static Path {
 
 /// The programs of one major version, such as `postgres` and `pg_dump`.
 pub(crate) fn bin_dir(major: u32) -> PathBuf {
-    let cache = std::env::var_os("PGARK_CACHE").map_or_else(|| root().join(".cache"), PathBuf::from);
+    let cache =
+        std::env::var_os("PGARK_CACHE").map_or_else(|| root().join(".cache"), PathBuf::from);
     let servers = std::env::var_os("PGARK_TEST_SERVERS")
         .map_or_else(|| cache.join("postgresql"), PathBuf::from);
     let dir = root().join(servers).join(major.to_string()).join("bin");
@@ -194,7 +195,11 @@ impl Server {
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
         command.arg("-d").arg(conninfo(database));
         let output = fed(&mut command, sql);
-        assert!(output.status.success(), "psql failed: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "psql failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
@@ -207,13 +212,18 @@ impl Server {
             command.current_dir(parent);
         }
         let output = command.output().expect("psql");
-        assert!(output.status.success(), "psql failed: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "psql failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// What `pg_dump` writes for a database.
     pub(crate) fn pg_dump(&self, database: &str, args: &[&str]) -> String {
         let mut command = self.tool("pg_dump");
-        let output = command.args(args).arg("-d").arg(conninfo(database)).output().expect("pg_dump");
+        let output =
+            command.args(args).arg("-d").arg(conninfo(database)).output().expect("pg_dump");
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pg_dump failed: {words}");
         String::from_utf8(output.stdout).expect("pg_dump writes UTF-8")

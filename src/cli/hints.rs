@@ -1,0 +1,261 @@
+//! The one place that turns errors into words and advice.
+//!
+//! Errors of the layers below are facts that name an object. Here they get a headline, the chain
+//! of their causes, what to do about them (`hint:` after a blank line), and an exit code.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::exit::Exit;
+use super::names::NameError;
+use super::printer::{Paint, Style};
+use crate::format::reader::{OpenError, ReadError};
+use crate::verify::{Report, VerifyError};
+
+/// Why a verb could not do what was asked.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Results could not be written to standard output.
+    Stdout(io::Error),
+    /// A file could not be opened.
+    File(PathBuf, io::Error),
+    /// The table asked for is not there, or more than one is.
+    Name(PathBuf, NameError),
+    /// A file cannot be opened as an archive.
+    Open(PathBuf, OpenError),
+    /// Part of an archive cannot be read.
+    Read(PathBuf, ReadError),
+    /// An archive could not be verified.
+    Verify(PathBuf, VerifyError),
+    /// What was read from an archive cannot be right.
+    Damage {
+        /// The archive.
+        path: PathBuf,
+        /// The table or row.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A value cannot be written as JSON.
+    NotUtf8 {
+        /// The row.
+        what: String,
+        /// The column.
+        column: String,
+    },
+    /// The person wanted it to stop.
+    Interrupted,
+    /// A verb that is not there yet.
+    Missing(&'static str),
+}
+
+/// A failure in words.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// What the command ends with.
+    pub(super) exit: Exit,
+    /// What could not be done, and why.
+    pub(super) error: String,
+    /// What to do about it.
+    pub(super) hints: Vec<String>,
+}
+
+impl Trouble {
+    fn new(exit: Exit, error: impl Into<String>) -> Self {
+        Self { exit, error: error.into(), hints: Vec::new() }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// As people see it: `error: ...`, and after a blank line `hint: ...`.
+    pub(super) fn render(&self, paint: Paint) -> String {
+        let mut out = format!("{} {}\n", paint.paint(Style::Bad, "error:"), self.error);
+        for (at, hint) in self.hints.iter().enumerate() {
+            let blank = if at == 0 { "\n" } else { "" };
+            _ = writeln!(out, "{blank}{} {hint}", paint.paint(Style::Bold, "hint:"));
+        }
+        out
+    }
+}
+
+impl Failure {
+    /// What verification found, where that is the reason.
+    pub(super) fn report(&self) -> Option<&Report> {
+        None
+    }
+
+    /// In words.
+    pub(super) fn explain(&self) -> Trouble {
+        match self {
+            Self::Stdout(error) => Trouble::new(
+                Exit::Failed,
+                format!("results could not be written to standard output: {}", io_words(error)),
+            ),
+            Self::File(path, error) => file(path, error),
+            Self::Name(path, error) => name(path, error),
+            Self::Open(path, error) => open(path, error),
+            Self::Read(path, error) => damaged(
+                path,
+                Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))),
+            ),
+            Self::Verify(path, error) => verification(path, error),
+            Self::Damage { path, what, problem } => {
+                let error = format!("{}: {what}: {problem}", path.display());
+                damaged(path, Trouble::new(Exit::Failed, error))
+            }
+            Self::NotUtf8 { what, column } => {
+                let error = format!("{what}, column {column}: its bytes are not UTF-8");
+                Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
+            }
+            Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
+            Self::Missing(verb) => {
+                Trouble::new(Exit::Failed, format!("{verb} is not part of this version yet"))
+            }
+        }
+    }
+}
+
+fn file(path: &Path, error: &io::Error) -> Trouble {
+    let shown = path.display();
+    let trouble = Trouble::new(Exit::Failed, format!("{shown}: {}", io_words(error)));
+    match error.kind() {
+        io::ErrorKind::NotFound if path.is_relative() => {
+            let here = std::env::current_dir().unwrap_or_default();
+            trouble.hint(format!("relative names are looked up in {}", here.display()))
+        }
+        io::ErrorKind::IsADirectory => trouble.hint("name the archive file in it"),
+        io::ErrorKind::AlreadyExists => {
+            trouble.hint("give another name with --output, or --force to replace it")
+        }
+        io::ErrorKind::PermissionDenied => {
+            trouble.hint("run as a user who may read it, or ask its owner")
+        }
+        _ => trouble,
+    }
+}
+
+fn open(path: &Path, error: &OpenError) -> Trouble {
+    let shown = path.display();
+    let trouble = Trouble::new(Exit::Failed, format!("{shown}: {}", chain(error)));
+    match error {
+        OpenError::Io(error) => file(path, error),
+        OpenError::TooNew(_) => Trouble { exit: Exit::TooNew, ..trouble }
+            .hint("use the version of pgark that wrote the file, or a newer one"),
+        OpenError::NotAnArchive(_) => trouble.hint(
+            "check that this is the right file, and that it was copied whole; \
+             a dump of pg_dump is not an archive",
+        ),
+        OpenError::Length { .. } => {
+            trouble.hint("the file was cut off or added to: take another copy")
+        }
+        _ => damaged(path, trouble),
+    }
+}
+
+fn verification(path: &Path, error: &VerifyError) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error)));
+    match error {
+        VerifyError::Interrupted => Failure::Interrupted.explain(),
+        VerifyError::Scratch(_) => trouble.hint(format!(
+            "scratch files go to {}; set TMPDIR to a folder with more room, or --memory to more",
+            std::env::temp_dir().display()
+        )),
+        VerifyError::Thread(_) => trouble.hint("the system is at a limit: see ulimit -u"),
+        VerifyError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+/// What to do about a mistake of this program.
+const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
+
+fn damaged(path: &Path, trouble: Trouble) -> Trouble {
+    trouble.hint(format!("pgark verify {} says what is lost and what is safe", path.display()))
+}
+
+fn name(path: &Path, error: &NameError) -> Trouble {
+    let shown = path.display();
+    match error {
+        NameError::Syntax { typed } => Trouble::new(
+            Exit::Usage,
+            format!("{typed:?} is not a table's name"),
+        )
+        .hint("write schema.table or table; quote a part that has dots or quotes: '\"a.b\".table'"),
+        NameError::None { typed, near } => {
+            let trouble = Trouble::new(Exit::Usage, format!("{shown} has no table {typed}"));
+            if near.is_empty() {
+                trouble.hint(format!("pgark inspect {shown} lists its tables"))
+            } else {
+                let near: Vec<String> = near.iter().map(ToString::to_string).collect();
+                trouble.hint(format!("there is {}", near.join(", ")))
+            }
+        }
+        NameError::Several { typed, names } => {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            Trouble::new(Exit::Usage, format!("{shown} has more than one table {typed}"))
+                .hint(format!("say which: {}", names.join(", ")))
+        }
+        NameError::NoRows { table } => Trouble::new(
+            Exit::Usage,
+            format!("{table} is a partitioned table and has no rows of its own"),
+        )
+        .hint("its partitions have them"),
+    }
+}
+
+/// A system error without the `(os error 2)`.
+fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
+        io::ErrorKind::AlreadyExists => "is there already".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => chain(error),
+    }
+}
+
+/// An error with its causes. A cause whose words are already in what went before is left out:
+/// some layers tell all of it themselves, and keep their source as well.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !out.contains(&text) {
+            _ = write!(out, ": {text}");
+        }
+        cause = error.source();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    /// tokio-postgres hides the cause; our own layers tell it and keep it too.
+    #[test]
+    fn causes_are_told_once() {
+        let inner = || Some(Box::new(Layer("password authentication failed", None)));
+        assert_eq!(chain(&Layer("db error", inner())), "db error: password authentication failed");
+        assert_eq!(
+            chain(&Layer("h: password authentication failed", inner())),
+            "h: password authentication failed"
+        );
+    }
+
+    #[test]
+    fn advice_comes_after_a_blank_line() {
+        let trouble = Trouble::new(Exit::Failed, "x").hint("y").hint("z");
+        assert_eq!(trouble.render(Paint::NEVER), "error: x\n\nhint: y\nhint: z\n");
+        assert_eq!(Trouble::new(Exit::Failed, "x").render(Paint::NEVER), "error: x\n");
+    }
+}

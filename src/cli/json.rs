@@ -1,0 +1,259 @@
+//! What `--json` prints. `docs/json.md` describes every field; a test keeps the two together.
+//!
+//! Each object is one line. Fields may be added without a new version, never renamed or taken
+//! away. Numbers are whole; sizes are in bytes, times in milliseconds.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::hints::Trouble;
+use super::printer::Printer;
+use crate::format::manifest::{Key, Name, Source, Table};
+use crate::verify::{Finding, Level, Report, TableReport};
+
+/// The version of these objects.
+pub(super) const SCHEMA: u32 = 1;
+
+/// Prints an object on a line of its own.
+pub(super) fn print(printer: &Printer, object: &impl Serialize) {
+    // These types have text keys and no floats: they can always be written.
+    if let Ok(mut line) = serde_json::to_string(object) {
+        line.push('\n');
+        printer.result(&line);
+    }
+}
+
+/// Instead of a report, where there is none.
+#[derive(Serialize)]
+pub(super) struct Failed<'a> {
+    schema: u32,
+    command: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    ok: bool,
+    error: ErrorWords,
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct ErrorWords {
+    message: String,
+    hints: Vec<String>,
+    exit: u8,
+}
+
+impl<'a> Failed<'a> {
+    /// That `command` could not be done; `findings` if it was for these. Passwords are taken out.
+    pub(super) fn new(
+        command: &'a str,
+        file: Option<&Path>,
+        trouble: &Trouble,
+        findings: &'a [Finding],
+        printer: &Printer,
+    ) -> Self {
+        let error = ErrorWords {
+            message: printer.redact(&trouble.error),
+            hints: trouble.hints.iter().map(|hint| printer.redact(hint)).collect(),
+            exit: trouble.exit.code(),
+        };
+        let file = file.map(|file| file.display().to_string());
+        Self { schema: SCHEMA, command, file, ok: false, error, findings }
+    }
+}
+
+/// A verification. Also part of what `create` reports.
+#[derive(Serialize)]
+pub(super) struct Verified<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    ok: bool,
+    too_new: bool,
+    level: Level,
+    strict: bool,
+    tables: u64,
+    rows: u64,
+    blobs: u64,
+    bytes: u64,
+    blob_bytes: u64,
+    objects: u64,
+    chunks: u64,
+    errors: u64,
+    warnings: u64,
+    notes: u64,
+    millis: u64,
+    findings: &'a [Finding],
+    table_states: &'a [TableReport],
+}
+
+impl<'a> Verified<'a> {
+    /// The answer for `file`.
+    pub(super) fn new(file: &Path, report: &'a Report, strict: bool, millis: u64) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "verify",
+            file: file.display().to_string(),
+            ok: report.ok && !(strict && report.warnings > 0),
+            too_new: report.too_new,
+            level: report.level,
+            strict,
+            tables: report.tables,
+            rows: report.rows,
+            blobs: report.blobs,
+            bytes: report.bytes,
+            blob_bytes: report.blob_bytes,
+            objects: report.objects,
+            chunks: report.chunks,
+            errors: report.errors,
+            warnings: report.warnings,
+            notes: report.notes,
+            millis,
+            findings: &report.findings,
+            table_states: &report.table_states,
+        }
+    }
+}
+
+/// What is in an archive.
+#[derive(Serialize)]
+pub(super) struct Inspected<'a> {
+    pub(super) schema: u32,
+    pub(super) command: &'static str,
+    pub(super) file: String,
+    pub(super) ok: bool,
+    pub(super) format: u64,
+    pub(super) features: &'a [String],
+    pub(super) created: u64,
+    pub(super) tool: &'a str,
+    pub(super) manifest: String,
+    pub(super) source: &'a Source,
+    pub(super) sizes: Sizes,
+    pub(super) tables: Vec<InspectedTable<'a>>,
+    pub(super) sequences: usize,
+    pub(super) foreign_keys: usize,
+    pub(super) large_objects: u64,
+}
+
+/// Sizes in bytes, and how many there are.
+#[derive(Serialize, Clone, Copy, Default, Debug)]
+pub(super) struct Sizes {
+    /// The file.
+    pub(super) archive: u64,
+    /// Rows as text, blobs by reference.
+    pub(super) row_text: u64,
+    /// Blobs referred to, repeats counted.
+    pub(super) blobs: u64,
+    /// Bytes of these.
+    pub(super) blob_bytes: u64,
+    /// Distinct chunks.
+    pub(super) chunks: u64,
+    /// Bytes of these.
+    pub(super) chunk_bytes: u64,
+    /// Packs.
+    pub(super) packs: u64,
+    /// Bytes of these as they are stored, compressed where that helps.
+    pub(super) pack_bytes: u64,
+    /// Segments.
+    pub(super) segments: u64,
+    /// Bytes of these as they are stored.
+    pub(super) segment_bytes: u64,
+}
+
+impl Sizes {
+    /// What repeats would have cost, before compression.
+    pub(super) fn deduplicated(&self) -> u64 {
+        self.blob_bytes.saturating_sub(self.chunk_bytes)
+    }
+
+    /// Everything in the file that is neither blobs nor rows.
+    pub(super) fn rest(&self) -> u64 {
+        self.archive.saturating_sub(self.pack_bytes).saturating_sub(self.segment_bytes)
+    }
+}
+
+/// One table.
+#[derive(Serialize)]
+pub(super) struct InspectedTable<'a> {
+    schema: &'a str,
+    name: &'a str,
+    kind: crate::format::manifest::TableKind,
+    rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    row_text: u64,
+    blobs: u64,
+    blob_bytes: u64,
+    segments: u64,
+    segment_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail<'a>>,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    columns: Vec<DetailColumn<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary_key: Option<&'a Key>,
+    unique: &'a [Key],
+    foreign_keys: Vec<&'a crate::format::manifest::ForeignKey>,
+    referenced_by: Vec<&'a crate::format::manifest::ForeignKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_of: Option<&'a Name>,
+    inherits: &'a [Name],
+}
+
+#[derive(Serialize)]
+struct DetailColumn<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    sql_type: &'a str,
+    not_null: bool,
+    generated: bool,
+    identity: bool,
+}
+
+impl<'a> InspectedTable<'a> {
+    /// A table; `segment_bytes` as stored.
+    pub(super) fn new(table: &'a Table, segment_bytes: u64) -> Self {
+        let data = table.data.unwrap_or_default();
+        Self {
+            schema: &table.name.schema,
+            name: &table.name.name,
+            kind: table.kind,
+            rows: data.rows,
+            digest: table.data.map(|data| data.digest.to_string()),
+            row_text: data.bytes,
+            blobs: data.blobs,
+            blob_bytes: data.blob_bytes,
+            segments: data.segments,
+            segment_bytes,
+            detail: None,
+        }
+    }
+
+    /// The same with columns, keys and references.
+    pub(super) fn with_detail(
+        mut self,
+        table: &'a Table,
+        foreign_keys: &'a [crate::format::manifest::ForeignKey],
+    ) -> Self {
+        let columns = table.columns.iter().map(|column| DetailColumn {
+            name: &column.name,
+            sql_type: &column.sql_type,
+            not_null: column.not_null,
+            generated: column.generated,
+            identity: column.identity,
+        });
+        self.detail = Some(Detail {
+            columns: columns.collect(),
+            primary_key: table.primary_key.as_ref(),
+            unique: &table.unique,
+            foreign_keys: foreign_keys.iter().filter(|key| key.table == table.name).collect(),
+            referenced_by: foreign_keys.iter().filter(|key| key.references == table.name).collect(),
+            partition_of: table.partition_of.as_ref(),
+            inherits: &table.inherits,
+        });
+        self
+    }
+}

@@ -1,0 +1,265 @@
+//! Which table a person means.
+
+use crate::format::manifest::{Manifest, Name, Table};
+
+/// Why a name does not lead to one table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum NameError {
+    /// It is not a name.
+    Syntax {
+        /// What was typed.
+        typed: String,
+    },
+    /// There is none.
+    None {
+        /// What was typed.
+        typed: String,
+        /// Names that are close to it, the closest first.
+        near: Vec<Name>,
+    },
+    /// There is one in more than one schema.
+    Several {
+        /// What was typed.
+        typed: String,
+        /// All of them.
+        names: Vec<Name>,
+    },
+    /// It is a partitioned table: its partitions have the rows.
+    NoRows {
+        /// The table.
+        table: Name,
+    },
+}
+
+/// How many near names are offered.
+const NEAR: usize = 3;
+
+/// Finds the table that `typed` means: `schema.table`, or `table` where only one schema has it.
+/// Unquoted parts are taken as they are typed if there is such a table, else in lower case, as
+/// SQL would; quoted parts are taken as they are.
+pub(super) fn find<'a>(manifest: &'a Manifest, typed: &str) -> Result<&'a Table, NameError> {
+    // Names with dots or quotes in them, typed as they are.
+    let verbatim: Vec<&Table> =
+        manifest.tables.iter().filter(|table| table.name.name == typed).collect();
+    if let [table] = verbatim.as_slice() {
+        return Ok(table);
+    }
+    let parts = split(typed).ok_or_else(|| NameError::Syntax { typed: typed.to_owned() })?;
+    for fold in [false, true] {
+        let matching: Vec<&Table> =
+            manifest.tables.iter().filter(|table| matches(&table.name, &parts, fold)).collect();
+        match matching.as_slice() {
+            [] => {}
+            [table] => return Ok(table),
+            several => {
+                let typed = typed.to_owned();
+                let names = several.iter().map(|table| table.name.clone()).collect();
+                return Err(NameError::Several { typed, names });
+            }
+        }
+    }
+    Err(NameError::None { typed: typed.to_owned(), near: near(manifest, &parts) })
+}
+
+/// A part of a name: its text, and whether it was quoted.
+type Part = (String, bool);
+
+fn matches(name: &Name, parts: &[Part], fold: bool) -> bool {
+    let same = |(text, quoted): &Part, name: &str| {
+        if fold && !quoted { text.to_lowercase() == name } else { text == name }
+    };
+    match parts {
+        [table] => same(table, &name.name),
+        [schema, table] => same(schema, &name.schema) && same(table, &name.name),
+        _ => false,
+    }
+}
+
+/// Takes a name apart at its dots; a quoted part ends at its closing quote, `""` is a quote.
+fn split(typed: &str) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut rest = typed;
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let mut text = String::new();
+            let mut after = quoted;
+            loop {
+                let (run, tail) = after.split_once('"')?;
+                text.push_str(run);
+                after = tail;
+                match tail.strip_prefix('"') {
+                    Some(tail) => {
+                        text.push('"');
+                        after = tail;
+                    }
+                    None => break,
+                }
+            }
+            parts.push((text, true));
+            rest = after;
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            let (text, tail) = rest.split_at(end);
+            if text.contains('"') {
+                return None;
+            }
+            parts.push((text.to_owned(), false));
+            rest = tail;
+        }
+        if parts.last().is_none_or(|(text, _)| text.is_empty()) || parts.len() > 2 {
+            return None;
+        }
+        match rest.strip_prefix('.') {
+            Some(tail) => rest = tail,
+            None if rest.is_empty() => return Some(parts),
+            None => return None,
+        }
+    }
+}
+
+/// The names closest to what was typed: few letters differ, or one contains the other.
+fn near(manifest: &Manifest, parts: &[Part]) -> Vec<Name> {
+    let Some((wanted, _)) = parts.last() else { return Vec::new() };
+    let wanted = wanted.to_lowercase();
+    let mut close: Vec<(usize, &Name)> = manifest
+        .tables
+        .iter()
+        .filter_map(|table| {
+            let name = table.name.name.to_lowercase();
+            let distance = distance(&wanted, &name);
+            let longest = wanted.chars().count().max(name.chars().count());
+            let contained = name.contains(&wanted) || wanted.contains(&name);
+            (distance * 5 <= longest * 2 || contained).then_some((distance, &table.name))
+        })
+        .collect();
+    close.sort();
+    close.into_iter().take(NEAR).map(|(_, name)| name.clone()).collect()
+}
+
+/// How many letters have to be changed, put in or taken out to get from one to the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, c) in one.chars().enumerate() {
+        let mut left = at + 1;
+        let mut next = vec![left];
+        for (pair, d) in row.windows(2).zip(&other) {
+            let [above_left, above] = pair else { continue };
+            left = (above_left + usize::from(c != *d)).min(above + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::format::manifest::{IndexFacts, Schema, Source, TableData, TableKind};
+
+    /// A manifest with nothing but tables of these names.
+    pub(in crate::cli) fn manifest(names: &[(&str, &str)]) -> Manifest {
+        let table = |(schema, name): &(&str, &str)| Table {
+            name: Name::new(*schema, *name),
+            kind: TableKind::Plain,
+            unlogged: false,
+            columns: Vec::new(),
+            primary_key: None,
+            unique: Vec::new(),
+            checks: Vec::new(),
+            partition_of: None,
+            partition_bound: None,
+            partition_key: None,
+            inherits: Vec::new(),
+            condition: None,
+            data: Some(TableData::default()),
+        };
+        Manifest {
+            format: Manifest::FORMAT.to_owned(),
+            version: 1,
+            features: Vec::new(),
+            created: 0,
+            tool: "pgark".to_owned(),
+            index: IndexFacts::default(),
+            source: Source::default(),
+            schema: Schema::default(),
+            enums: Vec::new(),
+            tables: names.iter().map(table).collect(),
+            foreign_keys: Vec::new(),
+            sequences: Vec::new(),
+            large_objects: None,
+        }
+    }
+
+    fn found(typed: &str) -> Result<String, NameError> {
+        let manifest = manifest(&[
+            ("Odd Schema", "table"),
+            ("a", "image"),
+            ("b", "image"),
+            ("b", "a.b"),
+            ("public", "User"),
+            ("public", "notification"),
+            ("public", "sa\"y"),
+            ("public", "template"),
+            ("public", "user"),
+        ]);
+        find(&manifest, typed).map(|table| table.name.to_string())
+    }
+
+    #[test]
+    fn names_lead_to_one_table() {
+        for (typed, name) in [
+            ("template", "public.template"),
+            ("TEMPLATE", "public.template"),
+            ("public.template", "public.template"),
+            ("Public.Template", "public.template"),
+            ("\"public\".\"template\"", "public.template"),
+            ("a.image", "a.image"),
+            ("User", "public.\"User\""),
+            ("user", "public.user"),
+            ("USER", "public.user"),
+            ("\"User\"", "public.\"User\""),
+            ("Odd Schema.table", "\"Odd Schema\".table"),
+            ("\"Odd Schema\".table", "\"Odd Schema\".table"),
+            ("a.b", "b.\"a.b\""),
+            ("b.\"a.b\"", "b.\"a.b\""),
+            ("sa\"y", "public.\"sa\"\"y\""),
+            ("\"sa\"\"y\"", "public.\"sa\"\"y\""),
+        ] {
+            assert_eq!(found(typed).as_deref(), Ok(name), "{typed}");
+        }
+    }
+
+    #[test]
+    fn names_that_do_not_are_explained() {
+        let names = |names: &[(&str, &str)]| -> Vec<Name> {
+            names.iter().map(|(schema, name)| Name::new(*schema, *name)).collect()
+        };
+        let typed = "image".to_owned();
+        let several = NameError::Several { typed, names: names(&[("a", "image"), ("b", "image")]) };
+        assert_eq!(found("image"), Err(several));
+        let none = |typed: &str, near: &[(&str, &str)]| {
+            Err(NameError::None { typed: typed.to_owned(), near: names(near) })
+        };
+        assert_eq!(found("templat"), none("templat", &[("public", "template")]));
+        assert_eq!(found("notifcation"), none("notifcation", &[("public", "notification")]));
+        assert_eq!(found("public.image"), none("public.image", &[("a", "image"), ("b", "image")]));
+        assert_eq!(found("zebra"), none("zebra", &[]));
+        // Quoted means exactly so.
+        assert!(found("\"TEMPLATE\"").is_err());
+        for typed in ["", ".", "a.", ".a", "a.b.c", "\"a", "\"\"", "\"a\"b", "a\"b"] {
+            let typed = typed.to_owned();
+            assert_eq!(found(&typed), Err(NameError::Syntax { typed }));
+        }
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("image", "image"), 0);
+        assert_eq!(distance("image", "imgae"), 2);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,283 @@
+//! Words for people: tables of text, and the answer of a verification.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::printer::{Paint, Style};
+use super::units::{count, counted, size, span};
+use crate::verify::{Code, Finding, Level, Report, Severity, TableReport, TableState};
+
+/// To which side a column of text goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lines of cells as columns, two blanks apart, each as wide as its widest cell.
+pub(super) fn columns(lines: &[Vec<String>], aligns: &[Align]) -> String {
+    let width = |at: usize| {
+        lines.iter().filter_map(|line| line.get(at)).map(|cell| wide(cell)).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..aligns.len()).map(width).collect();
+    let mut out = String::new();
+    for line in lines {
+        let mut text = String::new();
+        for ((cell, align), width) in line.iter().zip(aligns).zip(&widths) {
+            let pad = " ".repeat(width.saturating_sub(wide(cell)));
+            match align {
+                Align::Left => _ = write!(text, "{cell}{pad}  "),
+                Align::Right => _ = write!(text, "{pad}{cell}  "),
+            }
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// How many columns of a terminal a text takes, near enough.
+fn wide(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// How many findings of one code are shown to people; `--json` has all.
+const SHOWN: usize = 10;
+/// How many intact tables are named.
+const NAMED: usize = 12;
+
+/// The answer for one file: first the verdict in one line, then what is lost and what is safe,
+/// then the details.
+pub(super) fn verification(
+    file: &Path,
+    report: &Report,
+    strict: bool,
+    took: Duration,
+    paint: Paint,
+) -> String {
+    let mut out = format!("{}: {}\n", file.display(), verdict(report, strict, paint));
+    if report.too_new {
+        details(&mut out, report, paint);
+        return out;
+    }
+    if report.ok {
+        _ = writeln!(out, "  {}", checked(report, took));
+    } else {
+        losses(&mut out, report, paint);
+    }
+    details(&mut out, report, paint);
+    out
+}
+
+/// The verdict in one line.
+pub(super) fn verdict(report: &Report, strict: bool, paint: Paint) -> String {
+    if report.too_new {
+        let word = paint.paint(Style::Warn, "NEEDS A NEWER PGARK.");
+        return format!("{word} Nothing was checked; the file is no worse for it.");
+    }
+    if !report.ok {
+        return bad_verdict(report, paint);
+    }
+    let warnings = match report.warnings {
+        0 => String::new(),
+        some => format!(", with {}", counted(some, "warning", "warnings")),
+    };
+    let style = if report.warnings == 0 { Style::Good } else { Style::Warn };
+    let fails = if strict && report.warnings > 0 { " (not good enough for --strict)" } else { "" };
+    match report.level {
+        Level::Full => format!(
+            "{}{fails} A restore gives back exactly what was saved.",
+            paint.paint(style, &format!("GOOD{warnings}."))
+        ),
+        Level::Quick => format!(
+            "{}{fails} Rows and blobs were not read.",
+            paint.paint(style, &format!("NO DAMAGE SEEN at a quick look{warnings}."))
+        ),
+    }
+}
+
+fn bad_verdict(report: &Report, paint: Paint) -> String {
+    let has = |id: &str| report.findings.iter().any(|finding| finding.code.id() == id);
+    let bad = |word: &str| paint.paint(Style::Bad, word);
+    if report.tables == 0 && has("E002") {
+        return format!("{} Nothing in it can be read.", bad("NOT A PGARK ARCHIVE."));
+    }
+    if !is_damaged(report) {
+        return format!(
+            "{} The file is undamaged, but rows in it break rules of their own database: {}.",
+            bad("BROKEN DATA."),
+            counted(report.errors, "error", "errors")
+        );
+    }
+    let (hit, intact) = (states(report, TableState::Damaged), states(report, TableState::Intact));
+    let of = counted(report.tables, "table", "tables");
+    let tables = match (report.tables, hit, intact) {
+        (0, ..) => "Which tables are hit cannot be told from this file.".to_owned(),
+        (_, 0, 0) => format!("Whether any of {of} is hit was not checked."),
+        (_, 0, intact) => format!(
+            "No table is hit: {} of {of} {} intact.",
+            count(intact),
+            if intact == 1 { "is" } else { "are" }
+        ),
+        (_, hit, intact) => format!(
+            "{} of {of} {} hit, {} intact.",
+            count(hit),
+            if hit == 1 { "is" } else { "are" },
+            count(intact)
+        ),
+    };
+    format!("{} {tables}", bad("DAMAGED."))
+}
+
+/// Whether the file itself is hit, or only what was saved in it was not in order.
+fn is_damaged(report: &Report) -> bool {
+    // Codes from 4xx on that break no section of the format are about the data.
+    let of_data = |code: Code| code.spec().is_empty() && code.id() >= "E4";
+    report
+        .findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error && !of_data(finding.code))
+}
+
+fn states(report: &Report, state: TableState) -> u64 {
+    let number = report.table_states.iter().filter(|table| table.state == state).count();
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn checked(report: &Report, took: Duration) -> String {
+    let blobs = if report.blobs == 0 {
+        String::new()
+    } else {
+        format!(", {} ({})", counted(report.blobs, "blob", "blobs"), size(report.blob_bytes))
+    };
+    format!(
+        "{}, {}{blobs} in {}; took {}",
+        counted(report.tables, "table", "tables"),
+        counted(report.rows, "row", "rows"),
+        size(report.bytes),
+        span(took)
+    )
+}
+
+/// What is lost and what is safe, table by table.
+fn losses(out: &mut String, report: &Report, paint: Paint) {
+    let of = |state: TableState| -> Vec<&TableReport> {
+        report.table_states.iter().filter(|table| table.state == state).collect()
+    };
+    let hit = of(TableState::Damaged);
+    if !hit.is_empty() {
+        _ = writeln!(out, "\n{}", paint.paint(Style::Bad, "Lost or wrong"));
+        let lines: Vec<Vec<String>> = hit.iter().map(|table| loss(table, report)).collect();
+        out.push_str(&columns(&lines, &[Align::Left, Align::Left]));
+    }
+    listed(out, "Safe", Style::Good, &of(TableState::Intact), paint);
+    listed(out, "Not checked", Style::Warn, &of(TableState::Unchecked), paint);
+}
+
+/// What a table has lost: `3 of 12 rows lost, 2 blobs lost, 1 other error`.
+fn loss(table: &TableReport, report: &Report) -> Vec<String> {
+    let name = name_of(table);
+    let of_table = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .filter(|finding| finding.table.as_ref() == Some(&name));
+    let (mut blobs, mut others) = (0_u64, 0_u64);
+    for finding in of_table {
+        // Rows that are lost are told by their number.
+        let number = match (finding.code, &finding.blob) {
+            (Code::RowsLost, _) => continue,
+            (_, Some(_)) => &mut blobs,
+            _ => &mut others,
+        };
+        *number = number.saturating_add(finding.count);
+    }
+    let mut parts = Vec::new();
+    match table.rows.saturating_sub(table.rows_read) {
+        0 => parts.push(format!("all {} there", rows_of(table))),
+        lost => parts.push(format!("{} of {} lost", count(lost), rows_of(table))),
+    }
+    if blobs > 0 {
+        parts.push(format!("{} lost", counted(blobs, "blob", "blobs")));
+    }
+    if others > 0 {
+        parts.push(counted(others, "other error", "other errors"));
+    }
+    vec![format!("  {name}"), parts.join(", ")]
+}
+
+fn listed(out: &mut String, title: &str, style: Style, tables: &[&TableReport], paint: Paint) {
+    if tables.is_empty() {
+        return;
+    }
+    _ = writeln!(out, "\n{}", paint.paint(style, title));
+    let lines: Vec<Vec<String>> = tables
+        .iter()
+        .take(NAMED)
+        .map(|table| vec![format!("  {}", name_of(table)), rows_of(table)])
+        .collect();
+    out.push_str(&columns(&lines, &[Align::Left, Align::Right]));
+    if let Some(more) = tables.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        _ = writeln!(out, "  and {more} more");
+    }
+}
+
+fn name_of(table: &TableReport) -> String {
+    crate::format::manifest::Name::new(&*table.schema, &*table.name).to_string()
+}
+
+fn rows_of(table: &TableReport) -> String {
+    counted(table.rows, "row", "rows")
+}
+
+/// The findings alone.
+pub(super) fn findings(report: &Report, paint: Paint) -> String {
+    let mut out = String::new();
+    details(&mut out, report, paint);
+    out.trim_start().to_owned()
+}
+
+/// Every finding, by code: what it is, where it is, what to do.
+fn details(out: &mut String, report: &Report, paint: Paint) {
+    let mut rest = report.findings.as_slice();
+    if !rest.is_empty() {
+        _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Details"));
+    }
+    while let Some(first) = rest.first() {
+        let length = rest.iter().take_while(|finding| finding.code == first.code).count();
+        let (group, after) = rest.split_at(length);
+        rest = after;
+        one_code(out, first, group, paint);
+    }
+}
+
+fn one_code(out: &mut String, first: &Finding, group: &[Finding], paint: Paint) {
+    let style = match first.severity {
+        Severity::Error => Style::Bad,
+        Severity::Warning => Style::Warn,
+        Severity::Note => Style::Plain,
+    };
+    let code = paint.paint(style, first.code.id());
+    let word = match first.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    _ = writeln!(out, "  {code} {word}: {}", first.title);
+    for finding in group.iter().take(SHOWN) {
+        let place = finding.place();
+        let colon = if place.is_empty() { "" } else { ": " };
+        _ = writeln!(out, "    - {place}{colon}{}", finding.message);
+    }
+    let more: u64 =
+        group.iter().skip(SHOWN).map(|finding| finding.count).fold(0, u64::saturating_add);
+    if more > 0 {
+        _ = writeln!(out, "    - and {} more (--json has more of them)", count(more));
+    }
+    if !first.advice.is_empty() {
+        _ = writeln!(out, "    What to do: {}", first.advice);
+    }
+}

@@ -1,0 +1,89 @@
+//! `pgark verify`: whether archives are good.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::args::Verify;
+use super::exit::Exit;
+use super::hints::Failure;
+use super::json::{self, Failed, Verified};
+use super::render;
+use crate::io::{DiskFile, ReadAt};
+use crate::progress::Progress as _;
+use crate::verify::{self, Level, Report, VerifyOptions};
+
+/// Runs it: each file in turn, whatever came of the one before.
+pub(super) fn run(typed: &Verify, context: &Context) -> Result<Exit, Failure> {
+    let mut worst = Exit::Clean;
+    for (at, file) in typed.files.iter().enumerate() {
+        let exit = match check(file, typed, context) {
+            Ok((report, took)) => {
+                if at > 0 && !typed.json && !context.printer.is_quiet() {
+                    context.printer.result("\n");
+                }
+                tell(file, typed, &report, took, context)
+            }
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => {
+                let trouble = failure.explain();
+                if typed.json {
+                    json::print(
+                        &context.printer,
+                        &Failed::new("verify", Some(file), &trouble, &[], &context.printer),
+                    );
+                }
+                context.tell(&trouble)
+            }
+        };
+        worst = worst.worst(exit);
+        if context.interrupt.is_set() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    Ok(worst)
+}
+
+fn check(file: &Path, typed: &Verify, context: &Context) -> Result<(Report, Duration), Failure> {
+    let disk: Arc<dyn ReadAt> = match DiskFile::open(file) {
+        Ok(disk) => Arc::new(disk),
+        Err(error) => return Err(Failure::File(file.to_owned(), error)),
+    };
+    let level = if typed.quick { Level::Quick } else { Level::Full };
+    let options = VerifyOptions { level, memory: typed.memory };
+    let bars = context.bars();
+    let began = Instant::now();
+    let report = verify::run(&disk, &options, &*bars);
+    bars.finish();
+    // A check that was broken off has no verdict, whatever it returned.
+    if bars.interrupted() {
+        return Err(Failure::Interrupted);
+    }
+    let report = report.map_err(|error| Failure::Verify(file.to_owned(), error))?;
+    Ok((report, began.elapsed()))
+}
+
+fn tell(file: &Path, typed: &Verify, report: &Report, took: Duration, context: &Context) -> Exit {
+    let exit = verdict(report, typed.strict);
+    let printer = &context.printer;
+    if typed.json {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        json::print(printer, &Verified::new(file, report, typed.strict, millis));
+    } else if exit != Exit::Clean || !printer.is_quiet() {
+        let text = render::verification(file, report, typed.strict, took, printer.out_paint());
+        printer.result(&text);
+    }
+    exit
+}
+
+/// What a report means for the exit code.
+fn verdict(report: &Report, strict: bool) -> Exit {
+    if report.too_new {
+        Exit::TooNew
+    } else if !report.ok || (strict && report.warnings > 0) {
+        Exit::Findings
+    } else {
+        Exit::Clean
+    }
+}

@@ -1,0 +1,147 @@
+//! Rows into their tables, by several sessions. A task is a range of one table's segments; in each
+//! session the next piece is converted while the one before is being sent.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::convert::{Cursor, Piece, RowProblem, Shape};
+use super::{RestoreError, big, session};
+use crate::create::pump::{compute, has_rows};
+use crate::format::manifest::Manifest;
+use crate::format::reader::Archive;
+use crate::pg::{CopyIn, Params, Session};
+use crate::progress::Progress;
+
+/// Bytes of rows and their blobs that a task should come to.
+const TASK: u64 = 32 << 20;
+
+struct Task {
+    shape: Arc<Shape>,
+    segments: Range<u64>,
+}
+
+/// Loads every table's rows.
+pub(super) async fn load(
+    archive: &Arc<Archive>,
+    target: &Params,
+    jobs: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), RestoreError> {
+    let tasks = tasks(archive.manifest());
+    let readers = jobs.min(tasks.len());
+    let queue = Arc::new(Mutex::new(tasks));
+    let mut workers = JoinSet::new();
+    for _ in 0..readers {
+        let (archive, target) = (Arc::clone(archive), target.clone());
+        let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
+        workers.spawn(async move {
+            let session = session(&target).await?;
+            loop {
+                let task = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(task) = task else { break };
+                progress.on(&task.shape.table.name.to_string());
+                run(&session, &archive, task, progress.as_ref()).await?;
+            }
+            session.close().await;
+            Ok(())
+        });
+    }
+    all(workers).await
+}
+
+/// Waits for all; the first error ends the others.
+pub(super) async fn all(
+    mut workers: JoinSet<Result<(), RestoreError>>,
+) -> Result<(), RestoreError> {
+    while let Some(result) = workers.join_next().await {
+        let result = result.unwrap_or_else(|error| Err(RestoreError::Internal(error.to_string())));
+        if let Err(error) = result {
+            workers.shutdown().await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn tasks(manifest: &Manifest) -> VecDeque<Task> {
+    let mut tasks = VecDeque::new();
+    for table in &manifest.tables {
+        let Some(data) = table.data.filter(|data| data.segments > 0 && has_rows(table)) else {
+            continue;
+        };
+        let shape = Arc::new(Shape::new(table));
+        let average = (data.bytes.saturating_add(data.blob_bytes) / data.segments).max(1);
+        let step = (TASK / average).max(1);
+        let end = data.first_segment.saturating_add(data.segments);
+        let mut first = data.first_segment;
+        while first < end {
+            let next = end.min(first.saturating_add(step));
+            tasks.push_back(Task { shape: Arc::clone(&shape), segments: first..next });
+            first = next;
+        }
+    }
+    tasks
+}
+
+async fn run(
+    session: &Session,
+    archive: &Arc<Archive>,
+    task: Task,
+    progress: &dyn Progress,
+) -> Result<(), RestoreError> {
+    let shape = task.shape;
+    let rows_error = |source| RestoreError::Rows { table: shape.table.name.to_string(), source };
+    let cursor = Cursor::new(Arc::clone(archive), Arc::clone(&shape), task.segments);
+    let table = shape.table.name.to_string();
+    let load_error = |source| RestoreError::Load { table: table.clone(), source };
+    let mut copy = if shape.encoding == super::convert::Encoding::Binary {
+        CopyIn::binary(session, &shape.copy).await
+    } else {
+        CopyIn::text(session, &shape.copy).await
+    }
+    .map_err(load_error)?;
+    let mut sent = 0;
+    let mut running = start(cursor);
+    let big = loop {
+        let (piece, mut cursor) = running.await.map_err(|_| rows_error(RowProblem::Internal))?;
+        let Piece { bytes, rows, more } = piece.map_err(rows_error)?;
+        let mut last = None;
+        if more {
+            running = start(cursor);
+        } else {
+            last = Some(std::mem::take(&mut cursor.big));
+            running = tokio::sync::oneshot::channel().1;
+        }
+        let length = u64::try_from(bytes.len()).unwrap_or(0);
+        if length > 0 {
+            copy.send(Bytes::from(bytes)).await.map_err(load_error)?;
+        }
+        sent += rows;
+        progress.rows(rows);
+        progress.bytes(length);
+        if let Some(big) = last {
+            break big;
+        }
+    };
+    let loaded = copy.finish().await.map_err(load_error)?;
+    if loaded != sent {
+        return Err(RestoreError::Count { table, sent, loaded });
+    }
+    for row in big {
+        big::insert(session, archive, &shape, &row, progress).await?;
+    }
+    Ok(())
+}
+
+type Running = tokio::sync::oneshot::Receiver<(Result<Piece, RowProblem>, Cursor)>;
+
+fn start(mut cursor: Cursor) -> Running {
+    compute(move || {
+        let piece = cursor.piece();
+        (piece, cursor)
+    })
+}
