@@ -92,7 +92,10 @@ pub(crate) async fn read(
         let name: String = get(&row, "name")?;
         let sql_type: String = get(&row, "sql_type")?;
         let unknown = |what: &str| {
-            PgError::protocol(format!("reading the type of column {name}"), format!("{what} {sql_type}"))
+            PgError::protocol(
+                format!("reading the type of column {name}"),
+                format!("{what} {sql_type}"),
+            )
         };
         let type_oid: u32 = get(&row, "type")?;
         let declared = types.get(&type_oid).ok_or_else(|| unknown("no type"))?;

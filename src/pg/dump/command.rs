@@ -82,7 +82,8 @@ async fn dump(snapshot: &Snapshot, found: Found) -> Result<Dumped, DumpError> {
         return Err(DumpError::Failed { command: name, status: ended.status, said });
     }
     let read = |source| DumpError::Read { command: found.name(), source };
-    let reader = CustomReader::open(BufReader::new(rewound(output).map_err(start)?)).map_err(read)?;
+    let reader =
+        CustomReader::open(BufReader::new(rewound(output).map_err(start)?)).map_err(read)?;
     Ok(Dumped {
         entries: reader.entries().to_vec(),
         version: found.line,
@@ -139,9 +140,9 @@ async fn ask(params: &Params, words: Vec<String>) -> Result<Found, DumpError> {
 
 /// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `... 19devel`.
 fn parse_version(line: &str) -> Option<Version> {
-    let text = line
-        .starts_with("pg_dump ")
-        .then(|| line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())))??;
+    let text = line.starts_with("pg_dump ").then(|| {
+        line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    })??;
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     let major = numbers.next()?.parse().ok()?;
     let minor = numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
