@@ -283,7 +283,7 @@ async fn write(
     let snapshot = Snapshot::take_from(&options.params, id, options.lock_timeout).await?;
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
-    let catalog = catalog::read_catalog(lead).await?;
+    let catalog = snapshot.read_catalog().await?;
     let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;

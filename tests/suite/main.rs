@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalog;
 mod cli;
 mod declared;
 mod dump_compare;

@@ -76,7 +76,8 @@ async fn dump(snapshot: &Snapshot, found: Found) -> Result<Dumped, DumpError> {
         // Said again for a command that does not pass its environment on, as in a container.
         .arg(format!("--dbname={}", connection(snapshot.params().database())))
         .stdout(Stdio::from(output.try_clone().map_err(start)?));
-    let ended = child.output().await.map_err(start)?;
+    // Not `output()`, which would take standard output back from the file.
+    let ended = child.spawn().map_err(start)?.wait_with_output().await.map_err(start)?;
     let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
     if !ended.status.success() {
         return Err(DumpError::Failed { command: name, status: ended.status, said });
