@@ -14,3 +14,6 @@ mod roundtrip;
 mod servers;
 mod stable;
 mod traps_reading;
+
+/// The program under test.
+const PGARK: &str = env!("CARGO_BIN_EXE_pgark");
