@@ -403,10 +403,7 @@ pub(crate) fn has_rows(table: &Table) -> bool {
 }
 
 /// What is delivered, in order, and in how many tasks each.
-fn steps(
-    tables: &[usize],
-    tasks: &VecDeque<Task>,
-) -> Result<Vec<(What, usize)>, PumpError> {
+fn steps(tables: &[usize], tasks: &VecDeque<Task>) -> Result<Vec<(What, usize)>, PumpError> {
     let mut steps: Vec<(What, usize)> =
         tables.iter().map(|table| (What::Table(*table), 0)).collect();
     if tasks.iter().any(|task| matches!(task, Task::LargeObjects)) {
@@ -471,7 +468,12 @@ async fn work(shared: &Shared) -> Result<(), Failed> {
                 let Some(table) = shared.tables.get(part.table) else {
                     return Err(Failed::Error(PumpError::Internal("a part of no table")));
                 };
-                read_part(&session, &feed, table, &part).await?;
+                read_part(&session, &feed, table, &part).await.map_err(|error| match error {
+                    Failed::Error(PumpError::Server(error)) => {
+                        error.during(&format!("reading {}", table.name)).into()
+                    }
+                    error => error,
+                })?;
             }
         }
         feed.send(Item::End)?;

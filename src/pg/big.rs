@@ -121,12 +121,7 @@ impl<'a> BigRows<'a> {
 
     /// At most [`SLICE`] bytes of a row's `bytea` column (the `field`-th stored one) from `offset`
     /// on. It is an error if the value does not have as many bytes as its length says.
-    pub async fn slice(
-        &self,
-        row: &BigRow,
-        field: usize,
-        offset: u64,
-    ) -> Result<Vec<u8>, PgError> {
+    pub async fn slice(&self, row: &BigRow, field: usize, offset: u64) -> Result<Vec<u8>, PgError> {
         let (Some(column), Some(BigField::Bytea(length))) =
             (self.table.stored_columns().nth(field), row.fields.get(field))
         else {
@@ -144,8 +139,10 @@ impl<'a> BigRows<'a> {
         offset: u64,
     ) -> Result<Vec<u8>, PgError> {
         let table = &self.table.name;
-        let doing =
-            format!("reading {} of the row at {} of {table} at offset {offset}", column.name, row.place);
+        let doing = format!(
+            "reading {} of the row at {} of {table} at offset {offset}",
+            column.name, row.place
+        );
         let expected = length.saturating_sub(offset).min(u64::from(SLICE));
         if expected == 0 {
             return Ok(Vec::new());

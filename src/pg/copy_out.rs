@@ -6,7 +6,8 @@
 //! then the end of the request. The library has no names for the first two here (they come out as
 //! "unexpected message", an error without a cause), but it tells them apart from an error of the
 //! server (which has a cause) and from a lost connection (which is "closed"). Exactly two such and
-//! then "closed" is the one sequence a finished command gives. Anything else is an error, also if
+//! then "closed" is the one sequence a finished command gives. The tag alone would not do: outside
+//! a transaction the statement commits, and may fail to, between the two. Anything else is an error, also if
 //! the library should one day change its mind.
 //!
 //! The tag's row count stays hidden. **Comparing the number of rows with `count(*)` in the same

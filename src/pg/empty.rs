@@ -11,24 +11,40 @@ const NAMED: i64 = 8;
 /// the database was made, and belongs to no extension.
 const KINDS: &[(&str, &str, &str, &str)] = &[
     // word, catalog with alias x, name, condition
-    ("schema", "pg_namespace x", "x.nspname::text",
-        "x.nspname <> 'public' AND x.nspname !~ '^pg_(toast_)?temp_'"),
+    (
+        "schema",
+        "pg_namespace x",
+        "x.nspname::text",
+        "x.nspname <> 'public' AND x.nspname !~ '^pg_(toast_)?temp_'",
+    ),
     ("extension", "pg_extension x", "x.extname::text", "x.extname <> 'plpgsql'"),
-    ("relation", "pg_class x JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace",
+    (
+        "relation",
+        "pg_class x JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace",
         "pg_catalog.format('%I.%I', n.nspname, x.relname)",
-        "x.relkind NOT IN ('i', 'I', 't', 'c') AND x.relpersistence <> 't' AND n.nspname !~ '^pg_toast'"),
+        "x.relkind NOT IN ('i', 'I', 't', 'c') AND x.relpersistence <> 't' AND n.nspname !~ '^pg_toast'",
+    ),
     ("function", "pg_proc x", "x.oid::pg_catalog.regprocedure::text", "true"),
-    ("type", "pg_type x", "pg_catalog.format_type(x.oid, NULL)",
+    (
+        "type",
+        "pg_type x",
+        "pg_catalog.format_type(x.oid, NULL)",
         "x.typtype IN ('b', 'd', 'e', 'r', 'c', 'p') AND NOT EXISTS (SELECT FROM pg_catalog.pg_type a \
          WHERE a.typarray = x.oid) AND (x.typrelid = 0 OR EXISTS (SELECT FROM pg_catalog.pg_class c \
-         WHERE c.oid = x.typrelid AND c.relkind = 'c'))"),
+         WHERE c.oid = x.typrelid AND c.relkind = 'c'))",
+    ),
     ("operator", "pg_operator x", "x.oid::pg_catalog.regoperator::text", "true"),
     ("operator class", "pg_opclass x", "x.opcname::text", "true"),
     ("operator family", "pg_opfamily x", "x.opfname::text", "true"),
     ("collation", "pg_collation x", "x.collname::text", "true"),
     ("conversion", "pg_conversion x", "x.conname::text", "true"),
-    ("cast", "pg_cast x", "pg_catalog.format('(%s AS %s)', pg_catalog.format_type(x.castsource, NULL), \
-        pg_catalog.format_type(x.casttarget, NULL))", "true"),
+    (
+        "cast",
+        "pg_cast x",
+        "pg_catalog.format('(%s AS %s)', pg_catalog.format_type(x.castsource, NULL), \
+        pg_catalog.format_type(x.casttarget, NULL))",
+        "true",
+    ),
     ("transform", "pg_transform x", "pg_catalog.format_type(x.trftype, NULL)", "true"),
     ("language", "pg_language x", "x.lanname::text", "true"),
     ("access method", "pg_am x", "x.amname::text", "true"),

@@ -147,7 +147,8 @@ pub(super) fn condition(table: &Table, part: &Part) -> String {
             let plus = if sum.is_empty() { "" } else { " + " };
             let name = ident(&column.name);
             // The length is read off the TOAST pointer: the value itself is not fetched.
-            let _ = write!(sum, "{plus}coalesce(pg_catalog.octet_length({name}), 0)::pg_catalog.int8");
+            let _ =
+                write!(sum, "{plus}coalesce(pg_catalog.octet_length({name}), 0)::pg_catalog.int8");
         }
         let which = if part.rows == PartRows::Big { ">" } else { "<=" };
         if !sum.is_empty() {

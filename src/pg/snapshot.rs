@@ -221,11 +221,7 @@ async fn check_readable(session: &Session, relations: &[Relation]) -> Result<(),
     Ok(())
 }
 
-async fn lock(
-    session: &Session,
-    relations: &[Relation],
-    limit: Duration,
-) -> Result<(), Failure> {
+async fn lock(session: &Session, relations: &[Relation], limit: Duration) -> Result<(), Failure> {
     if relations.is_empty() {
         return Ok(());
     }
@@ -243,9 +239,7 @@ async fn lock(
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
             Err(Failure::Other(blocked(session, relations, limit).await.unwrap_or(error)))
         }
-        Some(code)
-            if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code) =>
-        {
+        Some(code) if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code) => {
             Err(Failure::Changed(error))
         }
         _ => Err(Failure::Other(error)),
@@ -346,7 +340,10 @@ async fn began(session: &Session, id: Option<&str>) -> Result<Began, PgError> {
                     ELSE pg_catalog.pg_current_wal_lsn()::pg_catalog.text END AS lsn";
     let exporter = id.map(|id| exporter(id).unwrap_or_default());
     let row = one(session, "asking when the snapshot was taken", sql, &[&exporter]).await?;
-    Ok(Began { time: get(&row, "time")?, lsn: get::<Option<String>>(&row, "lsn")?.unwrap_or_default() })
+    Ok(Began {
+        time: get(&row, "time")?,
+        lsn: get::<Option<String>>(&row, "lsn")?.unwrap_or_default(),
+    })
 }
 
 /// `00000003-0000001B-1` names virtual transaction `3/27`.

@@ -56,8 +56,10 @@ struct Tally {
     bytes: u64,
     blobs: u64,
     blob_bytes: u64,
-    /// Rows that could not be read.
+    /// Some of its rows are not known: damaged, or malformed.
     lost: bool,
+    /// Whole segments could not be read, so that no total can be right.
+    missing: bool,
 }
 
 /// All rows, and what is known of them once they were read.
@@ -202,9 +204,9 @@ impl<'a> Rows<'a> {
         let first = stretch.data.first_segment;
         // The last place known to be in front of the row, then segment by segment.
         let kept = stretch.before.partition_point(|before| *before < row).checked_sub(1)?;
-        let mut segment = first + u64::try_from(kept).ok()? * EVERY;
+        let mut segment = first.saturating_add(u64::try_from(kept).ok()? * EVERY);
         let mut before = *stretch.before.get(kept)?;
-        while segment < first + stretch.data.segments {
+        while segment < first.saturating_add(stretch.data.segments) {
             let record = context.index.segment(segment).ok()?;
             if before + u64::from(record.rows) >= row {
                 let entry = context.index.entry(u64::from(record.entry)).ok()?;
@@ -272,6 +274,7 @@ pub(super) fn check(
     let facts = context.index.facts(Default::default());
     let used = Bits::new(facts.entries);
     let segments = Counter::new(facts.segments);
+    let owners = owners(rows);
     let budget = context.memory / 4 / context.threads.max(1);
     let sorters = workers(context.threads, || {
         let mut worker = Worker {
@@ -286,15 +289,11 @@ pub(super) fn check(
         while let Some(number) = segments.take() {
             context.go_on()?;
             let Ok(record) = context.index.segment(number) else { continue };
-            used.set(u64::from(record.entry));
-            // Tables follow each other; the manifest's own order is checked elsewhere.
-            let at = rows.stretches.iter().position(|stretch| {
-                let end = stretch.data.first_segment.saturating_add(stretch.data.segments);
-                (stretch.data.first_segment..end).contains(&number)
-            });
+            let at = owner(&owners, number);
             if let Some(at) = at
                 && let (Some(stretch), Some(fields)) = (rows.stretches.get(at), fields.get(at))
             {
+                used.set(u64::from(record.entry));
                 worker.segment(at, stretch, fields, number, &record)?;
             }
         }
@@ -311,6 +310,24 @@ pub(super) fn check(
     }
     totals(context, rows);
     Ok(sorters)
+}
+
+/// First segment, end, and number of every stretch that has segments, in order.
+fn owners(rows: &Rows<'_>) -> Vec<(u64, u64, usize)> {
+    let range = |(at, stretch): (usize, &Stretch<'_>)| {
+        let TableData { first_segment, segments, .. } = stretch.data;
+        (first_segment, first_segment.saturating_add(segments), at)
+    };
+    let mut owners: Vec<_> = rows.stretches.iter().enumerate().map(range).collect();
+    owners.retain(|(first, end, _)| first < end);
+    owners.sort_unstable();
+    owners
+}
+
+/// The stretch that a segment belongs to.
+fn owner(owners: &[(u64, u64, usize)], segment: u64) -> Option<usize> {
+    let last = owners.partition_point(|(first, ..)| *first <= segment).checked_sub(1)?;
+    owners.get(last).filter(|(_, end, _)| segment < *end).map(|(.., at)| *at)
 }
 
 struct Worker<'a> {
@@ -342,7 +359,7 @@ impl Worker<'_> {
                 context
                     .findings
                     .add(Finding::new(Code::IndexMalformed, what).table(&stretch.shown));
-                self.count(at, Tally { lost: true, ..Tally::default() });
+                self.count(at, Tally { lost: true, missing: true, ..Tally::default() });
                 return Ok(());
             }
         };
@@ -400,7 +417,7 @@ impl Worker<'_> {
                     );
                     let finding = Finding::new(Code::RowsLost, what).row(before + 1);
                     context.findings.add(finding.table(&stretch.shown).entry(entry.name()));
-                    Ok(Tally { lost: true, ..Tally::default() })
+                    Ok(Tally { lost: true, missing: true, ..Tally::default() })
                 }
             }
         })?;
@@ -418,6 +435,7 @@ impl Worker<'_> {
             tally.blobs = tally.blobs.saturating_add(more.blobs);
             tally.blob_bytes = tally.blob_bytes.saturating_add(more.blob_bytes);
             tally.lost |= more.lost;
+            tally.missing |= more.missing;
         }
     }
 
@@ -604,7 +622,8 @@ impl Worker<'_> {
 /// Holds what was read of each table against what the manifest says of it.
 fn totals(context: &Context<'_>, rows: &Rows<'_>) {
     let tallies = rows.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-    for (stretch, tally) in rows.stretches.iter().zip(tallies.iter()) {
+    let all = rows.stretches.iter().zip(tallies.iter());
+    for (stretch, tally) in all.filter(|(_, tally)| !tally.missing) {
         let tell = |code, message: String| {
             context.findings.add(Finding::new(code, message).table(&stretch.shown));
         };

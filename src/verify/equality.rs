@@ -111,11 +111,6 @@ impl Equality {
         self.family == other.family
     }
 
-    /// Whether the values are `bytea`, whose field may be a blob reference.
-    pub(super) fn is_bytea(&self) -> bool {
-        self.family == Family::Bytea
-    }
-
     /// Appends the canonical bytes of a value (its text, unescaped). Text that is none of the
     /// type's is taken as it is: that it is wrong is found elsewhere.
     pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) {

@@ -189,6 +189,15 @@ struct Group {
 impl Findings {
     /// Adds one.
     pub(super) fn add(&self, finding: Finding) {
+        self.put(finding, 1);
+    }
+
+    /// Adds so many of which nothing else is told but that they are of the kind of `like`.
+    pub(super) fn add_more(&self, like: &Finding, count: u64) {
+        self.put(like.clone(), count);
+    }
+
+    fn put(&self, finding: Finding, count: u64) {
         let kind = (
             finding.code,
             finding.table.clone(),
@@ -197,17 +206,11 @@ impl Findings {
         );
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let group = groups.entry(kind).or_default();
-        group.count = group.count.saturating_add(finding.count);
-        group.examples.insert(Finding { count: 1, ..finding });
+        group.count = group.count.saturating_add(count);
+        group.examples.insert(finding);
         if group.examples.len() > EXAMPLES {
             group.examples.pop_last();
         }
-    }
-
-    /// Adds one more to a kind whose examples are full without building the finding, if so.
-    pub(super) fn has_error(&self) -> bool {
-        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.keys().any(|(code, ..)| code.severity() == Severity::Error)
     }
 
     /// All of them: errors first, then by code and place. Where examples were left out, one more

@@ -76,20 +76,20 @@ impl Plan {
             for (key, code) in
                 keys.chain(table.unique.iter().map(|key| (key, Code::DuplicateUnique)))
             {
-                if !tree.implied(manifest, table, key)
+                if !tree.implied(table, key)
                     && let Err(why) = plan.unique(&tree, rows, table, key, code)
                 {
                     context.findings.add(undecided(table, &key.name, &why));
                 }
             }
         }
-        if let Some((number, stretch)) = rows.iter().enumerate().find(|(_, s)| s.large_objects)
+        let large = rows.iter().enumerate().find(|(_, stretch)| stretch.large_objects);
+        if let Some((number, stretch)) = large
             && let Some(key) = &stretch.table.primary_key
-            && plan
-                .unique_over(&[number], rows, &stretch.table, key, Code::DuplicatePrimaryKey)
-                .is_err()
         {
-            // Its columns are ours: an oid is always comparable.
+            // Cannot fail: an oid is always comparable.
+            let _ =
+                plan.unique_over(&[number], rows, &stretch.table, key, Code::DuplicatePrimaryKey);
         }
         for (number, foreign) in manifest.foreign_keys.iter().enumerate() {
             let Some(table) = tree.table(&foreign.table) else { continue };
@@ -303,7 +303,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Whether a partition's key is part of one that its parent has, and is checked there.
-    fn implied(&self, _: &Manifest, table: &Table, key: &Key) -> bool {
+    fn implied(&self, table: &Table, key: &Key) -> bool {
         let mut seen = BTreeSet::new();
         let mut parent = table.partition_of.as_ref();
         let sorted = |columns: &[String]| columns.iter().cloned().collect::<BTreeSet<_>>();
@@ -515,7 +515,7 @@ pub(super) fn check(
 fn duplicates(context: &Context<'_>, group: &Group, broken: &Broken, rows: &Rows<'_>) {
     // Without a constraint it is only what a foreign key refers to.
     let Some((name, code)) = &group.unique else { return };
-    let mut told = 0;
+    let mut told = Vec::new();
     for (stretch, row, first) in &broken.first {
         let Some(stretch) = rows.stretch(*stretch) else { continue };
         let text = rows.describe(context, stretch, *row, &group.columns);
@@ -530,10 +530,9 @@ fn duplicates(context: &Context<'_>, group: &Group, broken: &Broken, rows: &Rows
             None => "another row".into(),
         };
         let finding = Finding::new(*code, format!("{text} is also in {place}"));
-        context.findings.add(about(finding, context, rows, stretch, *row).constraint(name));
-        told += 1;
+        told.push(about(finding, context, rows, stretch, *row).constraint(name));
     }
-    rest(context, *code, &group.table, name, broken.count, told);
+    tell(context, told, broken.count);
 }
 
 fn dangling(
@@ -562,7 +561,7 @@ fn dangling(
     } else {
         Code::UncheckedConstraintViolated
     };
-    let mut told = 0;
+    let mut told = Vec::new();
     for (stretch, row, _) in &broken.first {
         let Some(stretch) = rows.stretch(*stretch) else { continue };
         let text = rows.describe(context, stretch, *row, &foreign.columns);
@@ -570,15 +569,12 @@ fn dangling(
         let finding =
             Finding::new(code, format!("{text} is not in {} ({columns})", foreign.references));
         let finding = about(finding, context, rows, stretch, *row).constraint(&foreign.name);
-        let [column] = foreign.columns.as_slice() else {
-            context.findings.add(finding);
-            told += 1;
-            continue;
-        };
-        context.findings.add(finding.column(column));
-        told += 1;
+        told.push(match foreign.columns.as_slice() {
+            [column] => finding.column(column),
+            _ => finding,
+        });
     }
-    rest(context, code, &foreign.table, &foreign.name, broken.count, told);
+    tell(context, told, broken.count);
 }
 
 fn about(
@@ -592,12 +588,13 @@ fn about(
     finding.table(&stretch.shown).row(row).key(key.filter(|_| !stretch.key().is_empty()))
 }
 
-/// What stands for the violations that have no finding of their own.
-fn rest(context: &Context<'_>, code: Code, table: &Name, constraint: &str, count: u64, told: u64) {
-    if count > told {
-        let mut more = Finding::new(code, format!("{} more of the same", count - told));
-        more.count = count - told;
-        context.findings.add(more.table(table).constraint(constraint));
+/// Tells the examples, and how many more there are.
+fn tell(context: &Context<'_>, examples: Vec<Finding>, count: u64) {
+    let more = count.saturating_sub(u64::try_from(examples.len()).unwrap_or(0));
+    let last = examples.last().cloned();
+    examples.into_iter().for_each(|finding| context.findings.add(finding));
+    if let Some(last) = last.filter(|_| more > 0) {
+        context.findings.add_more(&last, more);
     }
 }
 

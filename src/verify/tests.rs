@@ -1,1 +1,737 @@
+//! Damage and semantic faults: archives are made by the writer, without a database, then changed
+//! or written wrongly. A verifier that lets one of these pass is worth nothing.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::format::batch::{Batch, BatchBuilder};
+use crate::format::manifest::{
+    Collation, Column, Enum, ForeignKey, IndexFacts, Key, Manifest, Match, Name, OwnedBy, Schema,
+    SchemaObject, Sequence, Source, Table, TableKind, TypeKind, TypeRef,
+};
+use crate::format::seal;
+use crate::format::ustar;
+use crate::format::writer::{ArchiveWriter, WriterOptions};
+use crate::progress::Silent;
+
+fn type_ref(name: &str) -> TypeRef {
+    match name {
+        "mood" => TypeRef { name: Name::new("public", name), kind: TypeKind::Enum },
+        _ => TypeRef { name: Name::new("pg_catalog", name), kind: TypeKind::Base },
+    }
+}
+
+fn column(name: &str, of: &str, not_null: bool) -> Column {
+    Column {
+        name: name.into(),
+        sql_type: of.into(),
+        base: type_ref(of),
+        element: None,
+        domain: None,
+        typmod: None,
+        not_null,
+        generated: false,
+        identity: false,
+        collation: None,
+        default: None,
+        storage: "plain".into(),
+        compression: None,
+    }
+}
+
+fn key(name: &str, columns: &[&str]) -> Key {
+    Key {
+        name: name.into(),
+        columns: columns.iter().map(ToString::to_string).collect(),
+        nulls_not_distinct: false,
+        constraint: true,
+    }
+}
+
+fn table(name: &str, columns: Vec<Column>, primary_key: Option<Key>) -> Table {
+    Table {
+        name: Name::new("public", name),
+        kind: TableKind::Plain,
+        unlogged: false,
+        columns,
+        primary_key,
+        unique: Vec::new(),
+        checks: Vec::new(),
+        partition_of: None,
+        partition_bound: None,
+        partition_key: None,
+        inherits: Vec::new(),
+        condition: None,
+        data: None,
+    }
+}
+
+fn foreign(name: &str, from: (&str, &[&str]), to: (&str, &[&str])) -> ForeignKey {
+    let names = |columns: &[&str]| columns.iter().map(ToString::to_string).collect();
+    ForeignKey {
+        name: name.into(),
+        table: Name::new("public", from.0),
+        columns: names(from.1),
+        references: Name::new("public", to.0),
+        referenced_columns: names(to.1),
+        match_type: Match::Simple,
+        validated: true,
+        enforced: true,
+    }
+}
+
+/// What an archive is made from: tables with their rows as COPY text, but that the last column of
+/// `image` is given apart.
+#[derive(Clone)]
+struct Sample {
+    manifest: Manifest,
+    /// For each table with data: its rows.
+    rows: Vec<Vec<String>>,
+    images: Vec<Vec<u8>>,
+    pre: Vec<u8>,
+}
+
+const CATEGORY: usize = 0;
+const IMAGE: usize = 1;
+const ITEM: usize = 2;
+
+/// Compresses very well, and its lines differ: long enough, it is cut into unlike chunks.
+fn words(length: usize) -> Vec<u8> {
+    let line = |n| format!("{n:>1000} ").into_bytes();
+    let mut out: Vec<u8> = (0..=length / 1000).flat_map(line).collect();
+    out.truncate(length);
+    out
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(step).flatten().take(length).collect()
+}
+
+/// A category and its sub-categories, images, and items with a composite reference.
+fn sample() -> Sample {
+    let mut category = table(
+        "category",
+        vec![
+            column("id", "int4", true),
+            column("parent", "int4", false),
+            column("name", "text", true),
+        ],
+        Some(key("category_pkey", &["id"])),
+    );
+    category.unique.push(key("category_name_key", &["name"]));
+    let mut image =
+        table("image", vec![column("fileId", "text", true), column("file", "bytea", true)], None);
+    image.primary_key = Some(key("image_pkey", &["fileId"]));
+    let item = table(
+        "item",
+        vec![
+            column("id", "int8", true),
+            column("category", "numeric", false),
+            column("imageId", "text", false),
+            column("mood", "mood", true),
+        ],
+        Some(key("item_pkey", &["id"])),
+    );
+    let pre = b"CREATE TABLE category;\nCREATE TABLE image;\n".to_vec();
+    let object = |name: &str, offset, length| SchemaObject {
+        kind: "TABLE".into(),
+        schema: None,
+        name: name.into(),
+        owner: None,
+        offset,
+        length,
+        drop: None,
+    };
+    let manifest = Manifest {
+        format: Manifest::FORMAT.into(),
+        version: 1,
+        features: Vec::new(),
+        created: 0,
+        tool: "test".into(),
+        index: IndexFacts::default(),
+        source: Source { encoding: "UTF8".into(), ..Source::default() },
+        schema: Schema {
+            pre_data: vec![object("category", 0, 23), object("image", 23, 20)],
+            post_data: Vec::new(),
+        },
+        enums: vec![Enum {
+            name: Name::new("public", "mood"),
+            labels: vec!["sad".into(), "ok".into()],
+        }],
+        tables: vec![category, image, item],
+        foreign_keys: vec![
+            foreign("item_category_fkey", ("item", &["category"]), ("category", &["id"])),
+            foreign("item_image_fkey", ("item", &["imageId"]), ("image", &["fileId"])),
+            foreign("category_parent_fkey", ("category", &["parent"]), ("category", &["id"])),
+        ],
+        sequences: vec![Sequence {
+            name: Name::new("public", "item_id_seq"),
+            last_value: 3,
+            is_called: true,
+            increment: 1,
+            owned_by: Some(OwnedBy { table: Name::new("public", "item"), column: "id".into() }),
+        }],
+        large_objects: None,
+    };
+    let own = |rows: &[&str]| rows.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let rows = vec![
+        own(&["1\t\\N\tfood", "2\t1\tfru\\tit", "3\t1\tស្រា"]),
+        own(&["a", "b", "c", "d", "e"]),
+        own(&["1\t1.00\ta\tok", "2\t\\N\tb\tsad", "3\t3\t\\N\tok"]),
+    ];
+    let images = vec![words(600_000), noise(300), b"tiny".to_vec(), noise(300), words(999)];
+    Sample { manifest, rows, images, pre }
+}
+
+impl Sample {
+    /// The archive, whose manifest `change` may falsify after the rows were written.
+    fn write_with(&self, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+        let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
+        let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
+        writer.schema(&self.pre, b"").unwrap();
+        let mut manifest = self.manifest.clone();
+        let stored =
+            manifest.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned);
+        for (table, rows) in stored.zip(&self.rows) {
+            writer.begin_table(Some(&table.name)).unwrap();
+            if table.name.name == "image" {
+                let mut builder = BatchBuilder::new(writer.known());
+                for (name, image) in rows.iter().zip(&self.images) {
+                    builder.text(name.as_bytes());
+                    builder.blob(image);
+                    builder.end_row();
+                }
+                writer.batch(&builder.finish()).unwrap();
+            } else {
+                let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+                writer.batch(&Batch::from_copy_text(text.into_bytes()).unwrap()).unwrap();
+            }
+            table.data = Some(writer.end_table().unwrap());
+        }
+        change(&mut manifest);
+        writer.finish(manifest).unwrap().0
+    }
+
+    fn write(&self) -> Vec<u8> {
+        self.write_with(|_| ())
+    }
+
+    fn told(&self) -> Vec<Finding> {
+        full(self.write()).findings
+    }
+}
+
+fn check(bytes: Vec<u8>, level: Level) -> Report {
+    let file: Arc<dyn ReadAt> = Arc::new(bytes);
+    run(&file, &VerifyOptions { level, memory: 1 << 20 }, &Silent).unwrap()
+}
+
+fn full(bytes: Vec<u8>) -> Report {
+    check(bytes, Level::Full)
+}
+
+#[track_caller]
+fn exactly(findings: &[Finding], want: &[&str]) {
+    let have: BTreeSet<_> = findings.iter().map(|finding| finding.code.id()).collect();
+    assert_eq!(have, want.iter().copied().collect(), "{findings:#?}");
+}
+
+#[test]
+fn a_good_archive_has_no_finding() {
+    let bytes = sample().write();
+    for level in [Level::Quick, Level::Full] {
+        let report = check(bytes.clone(), level);
+        exactly(&report.findings, &[]);
+        assert!(report.ok && report.exit_code() == 0);
+        assert_eq!((report.tables, report.rows, report.blobs), (3, 11, 4));
+        assert_eq!(report.blob_bytes, 600_000 + 300 + 300 + 999);
+        let want = if level == Level::Full { TableState::Intact } else { TableState::Unchecked };
+        assert!(report.table_states.iter().all(|table| table.state == want));
+    }
+    let json = serde_json::to_value(full(bytes)).unwrap();
+    assert_eq!(json["ok"], true);
+}
+
+/// The heart of the promise: nothing can change unseen.
+#[test]
+fn every_flipped_byte_is_found() {
+    let bytes = sample().write();
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        let report = full(bad);
+        assert!(!report.ok, "byte {at} of {}", bytes.len());
+    }
+}
+
+#[test]
+fn every_truncation_is_found() {
+    let bytes = sample().write();
+    for length in 0..bytes.len() {
+        for level in [Level::Quick, Level::Full] {
+            let report = check(bytes[..length].to_vec(), level);
+            assert!(!report.ok, "{length} of {} bytes", bytes.len());
+        }
+    }
+    let mut longer = bytes;
+    longer.extend([0; 512]);
+    assert!(!check(longer, Level::Quick).ok);
+}
+
+/// Where the entries of a file begin and end, headers and padding included.
+fn entries(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while bytes[at] != 0 {
+        let size = std::str::from_utf8(&bytes[at + 124..at + 135]).unwrap();
+        let end = at + 512 + usize::from_str_radix(size, 8).unwrap().next_multiple_of(512);
+        out.push(at..end);
+        at = end;
+    }
+    out
+}
+
+#[test]
+fn entries_swapped_removed_or_doubled_are_found() {
+    let bytes = sample().write();
+    let places = entries(&bytes);
+    assert!(places.len() > 8);
+    let rest = places.last().unwrap().end;
+    let with = |order: &[usize]| {
+        let mut out = Vec::new();
+        for place in order {
+            out.extend_from_slice(&bytes[places[*place].clone()]);
+        }
+        out.extend_from_slice(&bytes[rest..]);
+        out
+    };
+    let order: Vec<usize> = (0..places.len()).collect();
+    assert!(with(&order) == bytes);
+    for one in 0..places.len() {
+        let mut removed = order.clone();
+        removed.remove(one);
+        assert!(!full(with(&removed)).ok, "without entry {one}");
+        for other in 0..places.len() {
+            let mut doubled = order.clone();
+            doubled.insert(other, one);
+            assert!(!full(with(&doubled)).ok, "entry {one} again at {other}");
+            if one < other {
+                let mut swapped = order.clone();
+                swapped.swap(one, other);
+                let bad = with(&swapped);
+                assert!(bad == bytes || !full(bad).ok, "entries {one} and {other} swapped");
+            }
+        }
+    }
+}
+
+/// Changes the first byte of an entry's body after the one that has `needle`.
+fn damage(bytes: &mut [u8], needle: &[u8], change: impl FnOnce(&mut [u8])) {
+    let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
+    change(&mut bytes[at..at + needle.len()]);
+}
+
+#[test]
+fn damage_is_traced_to_tables_rows_and_blobs() {
+    let mut bytes = sample().write();
+    damage(&mut bytes, &noise(300)[100..200], |part| part[50] ^= 1);
+    let report = full(bytes);
+    exactly(&report.findings, &["E306", "E311"]);
+    let hit: Vec<_> = report.findings.iter().filter(|f| f.code == Code::BlobDamaged).collect();
+    assert_eq!(hit.iter().map(|f| f.row.unwrap()).collect::<Vec<_>>(), [2, 4]);
+    assert_eq!(hit[0].table.as_deref(), Some("public.image"));
+    assert_eq!(hit[0].column.as_deref(), Some("file"));
+    assert_eq!(hit[0].key.as_deref(), Some("fileId = b"));
+    assert_eq!(hit[0].blob, Some(Digest::of(&noise(300)).to_string()));
+    let states: Vec<_> = report.table_states.iter().map(|table| table.state).collect();
+    assert_eq!(states, [TableState::Intact, TableState::Damaged, TableState::Intact]);
+}
+
+#[test]
+fn lost_rows_are_named_and_references_to_them_are_not_called_broken() {
+    let mut bytes = sample().write();
+    damage(&mut bytes, b"fru\\tit", |part| part[0] ^= 1);
+    let report = full(bytes);
+    exactly(&report.findings, &["E303", "E409", "N608"]);
+    let lost = report.findings.iter().find(|f| f.code == Code::RowsLost).unwrap();
+    assert_eq!(lost.table.as_deref(), Some("public.category"));
+    assert!(lost.message.starts_with("rows 1 to 3 are lost"), "{lost}");
+}
+
+#[test]
+fn one_copy_of_the_seal_is_enough_to_go_on() {
+    let bytes = sample().write();
+    let seal = bytes.len() - seal::TAIL + 512;
+    for copy in [0, 512] {
+        let mut bad = bytes.clone();
+        bad[seal + copy + 30] ^= 1;
+        exactly(&full(bad).findings, &["E103"]);
+    }
+    let mut bad = bytes.clone();
+    bad[seal + 30] ^= 1;
+    bad[seal + 512 + 30] ^= 1;
+    exactly(&full(bad).findings, &["E104"]);
+    exactly(&full(b"something else".repeat(1000)).findings, &["E002"]);
+    exactly(&full(Vec::new()).findings, &["E002"]);
+}
+
+#[test]
+fn container_damage_has_its_codes() {
+    let bytes = sample().write();
+    let places = entries(&bytes);
+    let flip = |at: usize| {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        full(bad).findings
+    };
+    exactly(&flip(places[0].start + 1), &["E105"]);
+    exactly(&flip(places[5].start + 130), &["E105"]);
+    exactly(&flip(places[0].end - 1), &["E106"]);
+    exactly(&flip(bytes.len() - 1), &["E102"]);
+    exactly(&flip(places[0].start + 600), &["E113"]);
+    let from_end = |n: usize| places[places.len() - n].start;
+    exactly(&flip(from_end(1)), &["E105"]);
+    exactly(&flip(from_end(2) + 700), &["E201"]);
+    exactly(&flip(from_end(3) + 700), &["E204"]);
+}
+
+/// Puts another body in place of an entry's after the objects, and seals again.
+fn reseal(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) -> Vec<u8> {
+    let places = entries(bytes);
+    let start = bytes.len() - seal::TAIL;
+    let mut sealed =
+        seal::Seal::decode(bytes[start + 512..start + 1024].try_into().unwrap()).unwrap();
+    let body = |place: &seal::Place| {
+        let from = usize::try_from(place.offset).unwrap();
+        bytes[from..from + usize::try_from(place.length).unwrap()].to_vec()
+    };
+    let (mut index, mut manifest) = (body(&sealed.index), body(&sealed.manifest));
+    change(&mut index, &mut manifest);
+    let mut out = bytes[..places[places.len() - 3].start].to_vec();
+    for (name, body, place) in [
+        (ustar::INDEX, &index, &mut sealed.index),
+        (ustar::MANIFEST, &manifest, &mut sealed.manifest),
+    ] {
+        let length = body.len() as u64;
+        out.extend(ustar::header(name, length, sealed.created));
+        *place = seal::Place { offset: out.len() as u64, length, digest: Digest::of(body) };
+        out.extend(body);
+        out.resize(out.len() + ustar::padding(length), 0);
+    }
+    out.extend(ustar::header(ustar::SEAL, 1024, sealed.created));
+    sealed.total = (out.len() + 2048) as u64;
+    out.extend([sealed.encode(), sealed.encode()].concat());
+    out.extend([0; 1024]);
+    out
+}
+
+/// The same with a manifest that still describes the index.
+fn reindex(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    reseal(bytes, |index, manifest| {
+        change(index);
+        let mut decoded: Manifest = crate::format::cbor::decode(manifest).unwrap();
+        decoded.index.digest = Digest::of(index);
+        *manifest = crate::format::cbor::encode(&decoded).unwrap();
+    })
+}
+
+#[test]
+fn resealed_manifests_and_indexes_are_seen_through() {
+    let bytes = sample().write();
+    assert!(reseal(&bytes, |_, _| ()) == bytes);
+    exactly(&full(reseal(&bytes, |_, manifest| manifest.push(0))).findings, &["E202"]);
+    let version = reseal(&bytes, |_, manifest| {
+        let at = manifest.windows(8).position(|window| window == b"gversion").unwrap();
+        manifest[at + 8] = 2;
+    });
+    let report = full(version);
+    exactly(&report.findings, &["E003"]);
+    assert_eq!(report.exit_code(), 4);
+    let report = full(sample().write_with(|manifest| manifest.features.push("parity".into())));
+    exactly(&report.findings, &["E004"]);
+    assert_eq!(report.exit_code(), 4);
+    exactly(&full(reseal(&bytes, |_, manifest| *manifest = b"\xa0".to_vec())).findings, &["E203"]);
+    exactly(&full(reseal(&bytes, |index, _| index[100] ^= 0)).findings, &[]);
+    exactly(&full(reindex(&bytes, |index| index[12] = 1)).findings, &["E205"]);
+    // The index's own digest in the manifest.
+    exactly(&full(reseal(&bytes, |index, _| index[64 + 24] ^= 1)).findings, &["E113", "E206"]);
+}
+
+#[test]
+fn an_index_that_lies_is_seen_through() {
+    let bytes = sample().write();
+    let opened = crate::format::reader::Archive::from_file(Arc::new(bytes.clone())).unwrap();
+    let facts = opened.manifest().index;
+    let (entries, chunks) = (facts.entries, facts.chunks);
+    assert!(facts.blobs == 1 && facts.blob_chunks >= 2 && facts.segments == 3);
+    let at = |n: u64| usize::try_from(n).unwrap();
+    let chunk = |n: u64| at(64 + 56 * entries + 44 * n);
+    let blob = at(64 + 56 * entries + 44 * chunks);
+    let lists = blob + 52;
+    let segments = lists + 4 * at(facts.blob_chunks);
+    // A chunk's length.
+    let told = full(reindex(&bytes, |index| index[chunk(0) + 40] ^= 1)).findings;
+    assert!(told.iter().any(|f| f.code == Code::IndexObjectDisagree), "{told:#?}");
+    // The blob's length: the index and the row disagree.
+    exactly(&full(reindex(&bytes, |index| index[blob + 32] ^= 1)).findings, &["E309"]);
+    // The order of the blob's chunks.
+    let swapped = reindex(&bytes, |index| {
+        let (one, two) = index[lists..lists + 8].split_at_mut(4);
+        one.swap_with_slice(two);
+    });
+    exactly(&full(swapped).findings, &["E310", "E311"]);
+    // Rows of a segment.
+    exactly(&full(reindex(&bytes, |index| index[segments + 4] += 1)).findings, &["E307"]);
+    // Two segments swapped: the rows are those of another table.
+    let swapped = reindex(&bytes, |index| {
+        let (one, two) = index[segments..segments + 24].split_at_mut(16);
+        one[..8].swap_with_slice(two);
+    });
+    let told = full(swapped).findings;
+    assert!(told.iter().any(|f| f.code == Code::IndexObjectDisagree), "{told:#?}");
+    // Entries of a kind that is not in order, or reserved.
+    let told = full(reindex(&bytes, |index| index[64] = 2)).findings;
+    assert!(told.iter().any(|f| f.code == Code::UnexpectedEntry), "{told:#?}");
+    let told = full(reindex(&bytes, |index| index[64 + 56] = 1)).findings;
+    assert!(told.iter().any(|f| f.code == Code::DuplicateEntry), "{told:#?}");
+    assert!(told.iter().any(|f| f.code == Code::MissingEntry), "{told:#?}");
+    // The place of an entry.
+    let told = full(reindex(&bytes, |index| index[64 + 56 + 9] ^= 8)).findings;
+    assert!(told.iter().any(|f| matches!(f.code, Code::Gap | Code::Overlap)), "{told:#?}");
+}
+
+/// Every byte of index and manifest, changed and sealed again: digests do not stop these at the
+/// door. Nothing may panic; what it comes to depends on the byte.
+#[test]
+fn resealed_noise_never_panics() {
+    let bytes = sample().write();
+    let opened = crate::format::reader::Archive::from_file(Arc::new(bytes.clone())).unwrap();
+    for at in 0..usize::try_from(opened.seal().index.length).unwrap() {
+        for value in [1, 0x80, 0xff] {
+            let report = full(reindex(&bytes, |index| index[at] ^= value));
+            assert!(!report.ok || report.warnings > 0, "index byte {at}");
+        }
+    }
+    for at in 0..usize::try_from(opened.seal().manifest.length).unwrap() {
+        full(reseal(&bytes, |_, manifest| manifest[at] ^= 1 << (at % 8)));
+    }
+}
+
+#[test]
+fn falsified_table_facts_are_found() {
+    let with = |change: fn(&mut crate::format::manifest::TableData)| {
+        let bytes = sample().write_with(|m| change(m.tables[CATEGORY].data.as_mut().unwrap()));
+        full(bytes).findings
+    };
+    exactly(&with(|data| data.rows += 1), &["E407"]);
+    exactly(&with(|data| data.digest.0[7] ^= 1), &["E408"]);
+    exactly(&with(|data| data.bytes += 1), &["E410"]);
+    exactly(&with(|data| data.blobs += 1), &["E410"]);
+    let told = with(|data| data.segments += 1);
+    assert!(told.iter().any(|f| f.code == Code::ManifestInconsistent), "{told:#?}");
+    let told =
+        full(sample().write_with(|m| m.tables[ITEM].data.as_mut().unwrap().segments = 0)).findings;
+    exactly(&told, &["E206", "E407", "E314"]);
+    let told = full(sample().write_with(|m| m.created += 1)).findings;
+    // The writer sets it.
+    exactly(&told, &[]);
+}
+
+#[test]
+fn schema_slices_must_cover_their_file() {
+    for change in [
+        (|s: &mut Sample| s.manifest.schema.pre_data[1].offset += 1) as fn(&mut Sample),
+        |s| s.manifest.schema.pre_data[1].length -= 1,
+        |s| s.manifest.schema.pre_data[1].length = u64::MAX / 4,
+        |s| s.manifest.schema.pre_data.clear(),
+    ] {
+        let mut bad = sample();
+        change(&mut bad);
+        exactly(&bad.told(), &["E501"]);
+    }
+    let mut bad = sample();
+    bad.pre[5] = 0xff;
+    exactly(&bad.told(), &["E502"]);
+}
+
+#[test]
+fn rows_that_no_server_would_take_are_found() {
+    let with = |table: usize, row: usize, text: &str| {
+        let mut bad = sample();
+        bad.rows[table][row] = text.into();
+        bad.told()
+    };
+    exactly(&with(CATEGORY, 1, "2\t1"), &["E402"]);
+    exactly(&with(CATEGORY, 1, "2\t1\tx\ty"), &["E402"]);
+    exactly(&with(CATEGORY, 1, "2\t1\t\\x"), &["E401"]);
+    exactly(&with(CATEGORY, 1, "2\t1\t\\N"), &["E404"]);
+    exactly(&with(CATEGORY, 1, "two\t1\tx"), &["E405"]);
+    exactly(&with(ITEM, 1, "2\t\\N\tb\tSad"), &["E406"]);
+    let told = with(CATEGORY, 1, "2\t1\t\\N");
+    assert_eq!(
+        told[0].to_string(),
+        "E404 public.category row 2 (id = 2) column name: the column is NOT NULL"
+    );
+    let mut ascii = sample();
+    ascii.manifest.source.encoding = "SQL_ASCII".into();
+    exactly(&ascii.told(), &["N411"]);
+    let mut standby = sample();
+    standby.manifest.source.standby = true;
+    standby.manifest.tables[ITEM].unlogged = true;
+    exactly(&standby.told(), &["N412"]);
+}
+
+#[test]
+fn keys_and_references_are_held() {
+    let with = |table: usize, row: usize, text: &str| {
+        let mut bad = sample();
+        bad.rows[table][row] = text.into();
+        bad.told()
+    };
+    let told = with(CATEGORY, 1, "3\t1\tx");
+    exactly(&told, &["E601"]);
+    assert_eq!(
+        told[0].to_string(),
+        "E601 public.category row 3 (id = 3) constraint category_pkey: id = 3 is also in row 2"
+    );
+    exactly(&with(CATEGORY, 1, "2\t1\tfood"), &["E602"]);
+    exactly(&with(CATEGORY, 1, "2\t7\tx"), &["E603"]);
+    let told = with(ITEM, 2, "3\t4.0\t\\N\tok");
+    exactly(&told, &["E603"]);
+    assert_eq!(
+        told[0].to_string(),
+        "E603 public.item row 3 (id = 3) column category constraint item_category_fkey: \
+         category = 4.0 is not in public.category (id)"
+    );
+    exactly(&with(ITEM, 2, "3\t3\tA\tok"), &["E603"]);
+    exactly(&with(ITEM, 2, "4\t3\t\\N\tok"), &["W607"]);
+    // The last value was not handed out yet.
+    let mut bad = sample();
+    bad.manifest.sequences[0].is_called = false;
+    exactly(&bad.told(), &["W607"]);
+    let mut unchecked = sample();
+    unchecked.rows[ITEM][2] = "3\t9\t\\N\tok".into();
+    unchecked.manifest.foreign_keys[0].validated = false;
+    exactly(&unchecked.told(), &["W605"]);
+    assert!(full(unchecked.write()).ok);
+}
+
+#[test]
+fn many_violations_are_counted_and_some_are_told() {
+    let mut bad = sample();
+    bad.rows[ITEM] = (1..=500).map(|n| format!("{n}\t77\t\\N\tok")).collect();
+    bad.manifest.sequences.clear();
+    let report = full(bad.write());
+    exactly(&report.findings, &["E603"]);
+    assert_eq!(report.errors, 500);
+    assert_eq!(report.findings.len(), EXAMPLES + 1);
+    assert_eq!(report.findings[0].row, Some(1));
+}
+
+#[test]
+fn what_only_the_server_can_compare_is_left_open() {
+    let mut open = sample();
+    open.manifest.tables[IMAGE].columns[0].collation =
+        Some(Collation { name: Name::new("public", "loose"), deterministic: false });
+    open.rows[ITEM][0] = "1\t1\tA\tok".into();
+    let told = open.told();
+    exactly(&told, &["N606"]);
+    let named: Vec<_> = told.iter().filter_map(|finding| finding.constraint.as_deref()).collect();
+    assert_eq!(named, ["image_pkey", "item_image_fkey"]);
+    let mut open = sample();
+    open.manifest.foreign_keys[1].references = Name::new("ext", "elsewhere");
+    exactly(&open.told(), &["N606"]);
+}
+
+#[test]
+fn composite_references_and_match_full() {
+    let pair = |rows: [&str; 3], match_type| {
+        let mut sample = sample();
+        let columns = || vec![column("a", "int4", false), column("b", "text", false)];
+        let mut holder = table("pair", columns(), None);
+        holder.unique.push(key("pair_key", &["b", "a"]));
+        let user = table("user", columns(), None);
+        sample.manifest.tables.extend([holder, user]);
+        let mut reference = foreign("user_fkey", ("user", &["b", "a"]), ("pair", &["b", "a"]));
+        reference.match_type = match_type;
+        sample.manifest.foreign_keys.push(reference);
+        sample.rows.push(vec!["1\tx".into(), "2\ty".into(), "\\N\tx".into(), "\\N\tx".into()]);
+        sample.rows.push(rows.iter().map(ToString::to_string).collect());
+        sample.told()
+    };
+    exactly(&pair(["1\tx", "\\N\tz", "\\N\t\\N"], Match::Simple), &[]);
+    exactly(&pair(["1\tx", "2\tx", "1\ty"], Match::Simple), &["E603"]);
+    exactly(&pair(["1\tx", "2\ty", "\\N\t\\N"], Match::Full), &[]);
+    exactly(&pair(["1\tx", "\\N\tz", "\\N\t\\N"], Match::Full), &["E604"]);
+}
+
+#[test]
+fn partitions_hold_their_parents_keys() {
+    let parts = |rows: [&[&str]; 2], references: &str| {
+        let mut sample = sample();
+        let columns = || vec![column("id", "int8", true), column("v", "int8", false)];
+        let mut parent = table("part", columns(), Some(key("part_pkey", &["id"])));
+        parent.kind = TableKind::Partitioned;
+        let leaf = |name: &str| {
+            let mut columns = columns();
+            if name == "part_b" {
+                // Columns of a partition may be in another order.
+                columns.reverse();
+            }
+            let mut leaf = table(name, columns, Some(key(&format!("{name}_pkey"), &["id"])));
+            leaf.partition_of = Some(Name::new("public", "part"));
+            leaf
+        };
+        let leaves = [leaf("part_a"), leaf("part_b")];
+        let user = table("user", vec![column("part", "int4", false)], None);
+        sample.manifest.tables.push(parent);
+        sample.manifest.tables.extend(leaves);
+        sample.manifest.tables.push(user);
+        sample.manifest.foreign_keys.push(foreign(
+            "user_fkey",
+            ("user", &["part"]),
+            ("part", &["id"]),
+        ));
+        for rows in rows {
+            sample.rows.push(rows.iter().map(ToString::to_string).collect());
+        }
+        sample.rows.push(vec![references.into()]);
+        sample.told()
+    };
+    exactly(&parts([&["1\t0"], &["0\t2"]], "2"), &[]);
+    exactly(&parts([&["1\t0"], &["0\t2"]], "3"), &["E603"]);
+    let told = parts([&["1\t0"], &["0\t1"]], "1");
+    exactly(&told, &["E601"]);
+    assert_eq!(told[0].message, "id = 1 is also in row 1 of public.part_a");
+}
+
+#[test]
+fn an_unreadable_sector_is_a_finding() {
+    struct Bad(Vec<u8>, std::ops::Range<u64>);
+    impl ReadAt for Bad {
+        fn len(&self) -> u64 {
+            ReadAt::len(&self.0)
+        }
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            let end = offset + buf.len() as u64;
+            if offset < self.1.end && end > self.1.start {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.0.read_exact_at(buf, offset)
+        }
+    }
+    let bytes = sample().write();
+    for at in (0..bytes.len() as u64).step_by(512) {
+        let file: Arc<dyn ReadAt> = Arc::new(Bad(bytes.clone(), at..at + 512));
+        let report = run(&file, &VerifyOptions::default(), &Silent).unwrap();
+        assert!(report.findings.iter().any(|f| f.code == Code::Unreadable), "block at {at}");
+    }
+}

@@ -3,9 +3,11 @@
 //! Guards above all against a COPY that ended early and is taken for a whole table: by an error of
 //! the server before or after its end, by a session that is killed, by a connection that is cut at
 //! the worst moment (a proxy does it at exactly that one).
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -18,8 +20,12 @@ use pgark::pg::{CopyIn, CopyOut, Params, PgError, Session, literal};
 use crate::support::{MAJORS, Options, Server};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    runtime.build().unwrap_or_else(|e| panic!("{e}")).block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+        .block_on(future)
 }
 
 async fn open(conn: &str) -> Result<Session, PgError> {
@@ -76,7 +82,7 @@ fn sessions_have_fixed_settings_on_every_version() {
             );
             assert_eq!(
                 text.await,
-                "2024-02-01 2024-01-31 15:00:00+00 1 day 0.30000000000000004 \\xff pgark [\"\"] \
+                "2024-02-01 2024-01-31 15:00:00+00 1 day 0.30000000000000004 \\xff pgark [] \
                  off UTF8"
             );
             session.read_in_heap_order().await.unwrap();
@@ -95,15 +101,15 @@ fn copy_gives_whole_rows_in_runs() {
             let rows = "SELECT i, repeat('x', i % 700) || E'\\n\\t\\\\' \
                         FROM generate_series(1, 20000) i";
             for target in [1, 1000, 1 << 20] {
-                let copy = CopyOut::text(&session, &format!("COPY ({rows}) TO STDOUT"));
-                let runs = all(copy.await.unwrap(), target).await.unwrap();
+                let copy = CopyOut::text(&session, &format!("COPY ({rows}) TO STDOUT")).await;
+                let runs = all(copy.unwrap(), target).await.unwrap();
                 for (at, run) in runs.iter().enumerate() {
                     assert_eq!(run.last(), Some(&b'\n'));
                     assert!(run.len() >= target || at == runs.len() - 1);
                     assert!(run.len() < target + 4096);
                 }
                 let text = runs.concat();
-                assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 20_000);
+                assert_eq!(text.split(|b| *b == b'\n').count(), 20_001);
                 assert!(text.ends_with(b"xxx\\n\\t\\\\\n"));
 
                 let sql = format!("COPY ({rows}) TO STDOUT (FORMAT binary)");
@@ -501,7 +507,6 @@ fn the_connect_timeout_covers_more_than_the_socket() {
 }
 
 fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
@@ -691,7 +696,6 @@ fn a_client_certificate_logs_in() {
         let without = open(&format!("{conn} sslcertmode=disable")).await.map(|_| ()).unwrap_err();
         assert!(without.to_string().contains("28000"), "{without}");
         let loose = path("client.key");
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&loose, std::fs::Permissions::from_mode(0o644)).unwrap();
         let said = open(&conn).await.map(|_| ()).unwrap_err().to_string();
         assert!(said.contains("group or world"), "{said}");

@@ -27,6 +27,9 @@ struct Type {
     /// Printed by `array_out`; unlike `point` or `oidvector`, which have elements but are none.
     array: bool,
     output: Name,
+    /// The output function is declared for this type, or for a pseudo-type that it is one of; else
+    /// it cannot be called by its name (`refcursor` has `textout`).
+    callable: bool,
 }
 
 /// A type with its domains followed down.
@@ -49,11 +52,13 @@ WITH RECURSIVE used(oid) AS (
 SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name, t.typtype::text AS kind,
        t.typbasetype AS base, t.typtypmod AS typmod, t.typnotnull AS not_null,
        t.typelem AS element, p.oid = 'pg_catalog.array_out'::pg_catalog.regproc AS is_array,
-       pn.nspname::text AS out_schema, p.proname::text AS out_name
+       pn.nspname::text AS out_schema, p.proname::text AS out_name,
+       p.proargtypes[0] = t.oid OR a.typtype = 'p' AS callable
 FROM used u
 JOIN pg_catalog.pg_type t ON t.oid = u.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 JOIN pg_catalog.pg_proc p ON p.oid = t.typoutput
+JOIN pg_catalog.pg_type a ON a.oid = p.proargtypes[0]
 JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace";
 
 /// `{validated}`: since version 18 a NOT NULL constraint can be NOT VALID, and `attnotnull` is set
@@ -92,7 +97,10 @@ pub(crate) async fn read(
         let name: String = get(&row, "name")?;
         let sql_type: String = get(&row, "sql_type")?;
         let unknown = |what: &str| {
-            PgError::protocol(format!("reading the type of column {name}"), format!("{what} {sql_type}"))
+            PgError::protocol(
+                format!("reading the type of column {name}"),
+                format!("{what} {sql_type}"),
+            )
         };
         let type_oid: u32 = get(&row, "type")?;
         let declared = types.get(&type_oid).ok_or_else(|| unknown("no type"))?;
@@ -152,6 +160,7 @@ async fn read_types(session: &Session, tables: &[u32]) -> Result<HashMap<u32, Ty
             element: get(&row, "element")?,
             array: get(&row, "is_array")?,
             output: Name::new(get::<String>(&row, "out_schema")?, get::<String>(&row, "out_name")?),
+            callable: get(&row, "callable")?,
         };
         types.insert(get(&row, "oid")?, found);
     }
@@ -201,6 +210,14 @@ impl Type {
         } else {
             ident(&column.name)
         };
+        if !self.callable {
+            // `format` calls the output function whatever it is declared for, but has no NULL. A
+            // composite of NULLs only is not NULL, though `IS NULL` says so.
+            return format!(
+                "CASE WHEN pg_catalog.num_nulls({value}) = 0 \
+                 THEN pg_catalog.format('%s', {value}) END"
+            );
+        }
         let Name { schema, name } = &self.output;
         format!("pg_catalog.textin({}.{}({value}))", ident(schema), ident(name))
     }
@@ -237,6 +254,7 @@ mod tests {
             element: 0,
             array: false,
             output: Name::new("pg_catalog", "varcharout"),
+            callable: true,
         }
     }
 

@@ -36,7 +36,7 @@ WHERE x.indrelid = ANY ($1) AND x.indisunique AND x.indisvalid AND NOT x.indisex
       SELECT FROM pg_catalog.unnest(x.indclass::pg_catalog.oid[]) AS u(opclass)
       JOIN pg_catalog.pg_opclass o ON o.oid = u.opclass
       WHERE NOT o.opcdefault AND o.opcname !~ '_pattern_ops$')
-ORDER BY x.indrelid, is_primary DESC, name COLLATE \"C\"";
+ORDER BY x.indrelid, coalesce(k.conname, c.relname) COLLATE \"C\"";
 
 const CHECKS: &str = "
 SELECT k.conrelid AS oid, k.conname::text AS name, k.convalidated AS validated,

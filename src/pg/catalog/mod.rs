@@ -185,10 +185,7 @@ struct Place {
     inherits: Vec<Name>,
 }
 
-async fn read_places(
-    session: &Session,
-    tables: &[u32],
-) -> Result<HashMap<u32, Place>, PgError> {
+async fn read_places(session: &Session, tables: &[u32]) -> Result<HashMap<u32, Place>, PgError> {
     let sql = "
         SELECT c.oid, c.relispartition AS partition,
                CASE WHEN c.relkind = 'p' THEN 0

@@ -56,7 +56,10 @@ pub(crate) async fn read(
     let mut found = Vec::with_capacity(relations.len());
     for SequenceRelation { oid, name } in relations {
         let Some((increment, owned_by)) = facts.remove(oid) else {
-            return Err(PgError::protocol("reading sequences", format!("{name} is in pg_class only")));
+            return Err(PgError::protocol(
+                "reading sequences",
+                format!("{name} is in pg_class only"),
+            ));
         };
         found.push(SequenceFacts { name: name.clone(), oid: *oid, increment, owned_by });
     }

@@ -76,13 +76,15 @@ async fn dump(snapshot: &Snapshot, found: Found) -> Result<Dumped, DumpError> {
         // Said again for a command that does not pass its environment on, as in a container.
         .arg(format!("--dbname={}", connection(snapshot.params().database())))
         .stdout(Stdio::from(output.try_clone().map_err(start)?));
-    let ended = child.output().await.map_err(start)?;
+    // Not `output()`, which would take standard output back from the file.
+    let ended = child.spawn().map_err(start)?.wait_with_output().await.map_err(start)?;
     let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
     if !ended.status.success() {
         return Err(DumpError::Failed { command: name, status: ended.status, said });
     }
     let read = |source| DumpError::Read { command: found.name(), source };
-    let reader = CustomReader::open(BufReader::new(rewound(output).map_err(start)?)).map_err(read)?;
+    let reader =
+        CustomReader::open(BufReader::new(rewound(output).map_err(start)?)).map_err(read)?;
     Ok(Dumped {
         entries: reader.entries().to_vec(),
         version: found.line,
@@ -139,9 +141,9 @@ async fn ask(params: &Params, words: Vec<String>) -> Result<Found, DumpError> {
 
 /// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `... 19devel`.
 fn parse_version(line: &str) -> Option<Version> {
-    let text = line
-        .starts_with("pg_dump ")
-        .then(|| line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())))??;
+    let text = line.starts_with("pg_dump ").then(|| {
+        line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    })??;
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     let major = numbers.next()?.parse().ok()?;
     let minor = numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);

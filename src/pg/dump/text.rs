@@ -84,9 +84,18 @@ pub(super) fn sections(entries: &[Entry]) -> Result<(Text, Text), DumpError> {
 fn ours(entry: &Entry) -> bool {
     let tag = entry.tag.as_deref().unwrap_or_default();
     match entry.desc.as_str() {
-        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES"
-        | "TABLE DATA" | "SEQUENCE SET" | "STATISTICS DATA" | "BLOB" | "BLOBS"
-        | "BLOB METADATA" | "BLOB COMMENTS" => false,
+        "ENCODING"
+        | "STDSTRINGS"
+        | "SEARCHPATH"
+        | "DATABASE"
+        | "DATABASE PROPERTIES"
+        | "TABLE DATA"
+        | "SEQUENCE SET"
+        | "STATISTICS DATA"
+        | "BLOB"
+        | "BLOBS"
+        | "BLOB METADATA"
+        | "BLOB COMMENTS" => false,
         "ACL" | "COMMENT" | "SECURITY LABEL" => {
             !tag.starts_with("LARGE OBJECT ")
                 && !tag.starts_with("LARGE OBJECTS ")
@@ -209,16 +218,30 @@ fn object_sql(entry: &Entry) -> Result<String, DumpError> {
 fn owned(entry: &Entry, drop: &str) -> Result<Option<String>, DumpError> {
     let kind = entry.desc.as_str();
     Ok(match kind {
-        "COLLATION" | "CONVERSION" | "DOMAIN" | "FOREIGN TABLE" | "MATERIALIZED VIEW"
-        | "SEQUENCE" | "STATISTICS" | "TABLE" | "TEXT SEARCH DICTIONARY"
-        | "TEXT SEARCH CONFIGURATION" | "TYPE" | "VIEW" | "PROCEDURAL LANGUAGE" | "SCHEMA"
-        | "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" | "SERVER" | "PUBLICATION"
+        "COLLATION"
+        | "CONVERSION"
+        | "DOMAIN"
+        | "FOREIGN TABLE"
+        | "MATERIALIZED VIEW"
+        | "SEQUENCE"
+        | "STATISTICS"
+        | "TABLE"
+        | "TEXT SEARCH DICTIONARY"
+        | "TEXT SEARCH CONFIGURATION"
+        | "TYPE"
+        | "VIEW"
+        | "PROCEDURAL LANGUAGE"
+        | "SCHEMA"
+        | "EVENT TRIGGER"
+        | "FOREIGN DATA WRAPPER"
+        | "SERVER"
+        | "PUBLICATION"
         | "SUBSCRIPTION" => Some(format!("{kind} {}", qualified_tag(entry))),
         // These need more than a name, and DROP has just that.
         "AGGREGATE" | "FUNCTION" | "OPERATOR" | "OPERATOR CLASS" | "OPERATOR FAMILY"
-        | "PROCEDURE" => drop
-            .strip_prefix("DROP ")
-            .map(|object| object.trim_end_matches([';', '\n']).to_owned()),
+        | "PROCEDURE" => {
+            drop.strip_prefix("DROP ").map(|object| object.trim_end_matches([';', '\n']).to_owned())
+        }
         "CAST" | "CHECK CONSTRAINT" | "CONSTRAINT" | "DEFAULT" | "FK CONSTRAINT" | "INDEX"
         | "RULE" | "TRIGGER" | "ROW SECURITY" | "POLICY" | "USER MAPPING" => None,
         _ => {
@@ -309,8 +332,7 @@ mod tests {
             }
         }
         let (pre, post) = sections(&entries).unwrap();
-        let expected =
-            ["SETTINGS session", "TABLE t", "COMMENT TABLE t", "ACL SCHEMA public"];
+        let expected = ["SETTINGS session", "TABLE t", "COMMENT TABLE t", "ACL SCHEMA public"];
         assert_eq!(kinds(&pre), expected);
         let expected = [
             "SETTINGS session",
