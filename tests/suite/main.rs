@@ -6,4 +6,5 @@ mod support;
 mod catalog;
 mod declared;
 mod pg_connect;
+mod round_trip;
 mod servers;
