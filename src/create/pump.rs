@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::budget::{Budget, Permit};
 use super::{big, large_objects};
 use crate::format::batch::{Batch, BatchBuilder, KnownBlobs};
-use crate::format::manifest::Table;
+use crate::format::manifest::{Column, Table};
 use crate::format::rows::{Bytea, RowError};
 use crate::format::writer::WriteError;
 use crate::pg::plan::{self, Part, PartRows};
@@ -309,7 +309,7 @@ pub(crate) fn tuples(
         for (field, bytea) in fields.iter().zip(bytea) {
             match field {
                 None => builder.null(),
-                Some(bytes) if *bytea => builder.blob(bytes),
+                Some(raw) if *bytea => builder.blob(raw),
                 Some(text) => builder.text(text),
             }
         }
@@ -350,7 +350,7 @@ pub(crate) async fn pump<S: Sink>(reading: Reading, sink: S) -> Result<S, PumpEr
     });
 
     let sequencer = Sequencer { tables: Arc::clone(&tables), budget, progress: progress.clone() };
-    let mut sequenced = tokio::task::spawn_blocking(move || sequencer.run(steps, orders, sink));
+    let mut delivery = tokio::task::spawn_blocking(move || sequencer.run(steps, orders, sink));
     let mut workers = JoinSet::new();
     for _ in 0..readers {
         let shared = Arc::clone(&shared);
@@ -364,7 +364,7 @@ pub(crate) async fn pump<S: Sink>(reading: Reading, sink: S) -> Result<S, PumpEr
     let mut failure = None;
     while failure.is_none() && (sequence.is_none() || !workers.is_empty()) {
         tokio::select! {
-            result = &mut sequenced, if sequence.is_none() => match joined(result) {
+            result = &mut delivery, if sequence.is_none() => match joined(result) {
                 Err(Failed::Error(error)) => failure = Some(error),
                 // Cut off by a reader that failed; that one's reason is the one to tell.
                 Err(Failed::Stopped) => {
@@ -386,7 +386,7 @@ pub(crate) async fn pump<S: Sink>(reading: Reading, sink: S) -> Result<S, PumpEr
         counts.queue().orders = None;
         // Every channel to the sequencer is closed now, so it ends; the file must not be touched
         // any more once this has returned.
-        while !sequenced.is_finished() {
+        while !delivery.is_finished() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         return Err(failure);
@@ -512,7 +512,7 @@ async fn read_part(
         PartRows::Big => return big::read(session, feed, table, part).await,
     };
     let sql = plan::copy_sql(table, part);
-    let bytea: Arc<[bool]> = table.stored_columns().map(|column| column.is_bytea()).collect();
+    let bytea: Arc<[bool]> = table.stored_columns().map(Column::is_bytea).collect();
     let mut copy = if text {
         CopyOut::text(session, &sql).await?
     } else {
@@ -523,13 +523,13 @@ async fn read_part(
     loop {
         let mut permit = feed.reserve(RUN * factor).await;
         let Some(run) = copy.next(RUN).await? else { break };
-        let bytes = run.len();
-        permit.resize(bytes * factor + OVERHEAD);
+        let length = run.len();
+        permit.resize(length * factor + OVERHEAD);
         if text {
-            feed.run(permit, bytes, move || Ok(Batch::from_copy_text(run)?))?;
+            feed.run(permit, length, move || Ok(Batch::from_copy_text(run)?))?;
         } else {
             let (bytea, builder) = (Arc::clone(&bytea), feed.mode().builder());
-            feed.run(permit, bytes, move || tuples(&run, &bytea, builder))?;
+            feed.run(permit, length, move || tuples(&run, &bytea, builder))?;
         }
     }
     Ok(())

@@ -249,7 +249,7 @@ impl Cursor {
             match (value, column.form) {
                 (None, _) => binary::null(out),
                 (Some(value), Some(form)) => {
-                    binary::encode(form, &value, out).map_err(|_| column.bad_value(&value))?
+                    binary::encode(form, &value, out).map_err(|_| column.bad_value(&value))?;
                 }
                 (Some(_), None) => return Err(RowProblem::Internal),
             }

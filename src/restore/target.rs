@@ -100,11 +100,13 @@ fn roles_in(object: &SchemaObject, sql: &[u8]) -> Vec<String> {
         if line.starts_with("--") {
             continue;
         }
-        // The last is the role; an object's own name may hold the word in quotes.
-        for word in words {
-            if let Some((_, rest)) = line.rsplit_once(word) {
-                roles.extend(identifier(rest).map(|(name, _)| name));
-            }
+        // A name in quotes may hold the words.
+        let mut quoted = false;
+        for (at, c) in line.char_indices() {
+            quoted ^= c == '"';
+            let rest = line.get(at..).unwrap_or_default();
+            let role = words.iter().filter(|_| !quoted).find_map(|word| rest.strip_prefix(word));
+            roles.extend(role.and_then(identifier).map(|(name, _)| name));
         }
     }
     roles.retain(|role| !matches!(role.as_str(), "" | "public"));

@@ -10,6 +10,7 @@ mod dump_compare;
 mod kill;
 mod pg_connect;
 mod refuse;
+mod round_trip;
 mod roundtrip;
 mod servers;
 mod stable;
