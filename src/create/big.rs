@@ -29,9 +29,7 @@ pub(super) async fn read(
         for number in 0..row.fields.len() {
             let field = match row.fields.get_mut(number) {
                 Some(BigField::Text(text)) => Value::Text(std::mem::take(text)),
-                Some(BigField::Bytea(_)) => {
-                    Value::Bytea(bytea(&rows, feed, &row, number).await?)
-                }
+                Some(BigField::Bytea(_)) => Value::Bytea(bytea(&rows, feed, &row, number).await?),
                 Some(BigField::Null) | None => Value::Null,
             };
             if let Value::Text(text) = &field {

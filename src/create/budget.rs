@@ -231,7 +231,13 @@ mod tests {
         }
     }
 
-    fn run(limit: usize, parts: Vec<Vec<usize>>, jobs: usize, pauses: Vec<u8>, threads: bool) -> usize {
+    fn run(
+        limit: usize,
+        parts: Vec<Vec<usize>>,
+        jobs: usize,
+        pauses: Vec<u8>,
+        threads: bool,
+    ) -> usize {
         let mut builder = if threads {
             tokio::runtime::Builder::new_multi_thread()
         } else {
@@ -240,7 +246,8 @@ mod tests {
         let runtime = builder.worker_threads(3).enable_time().build().unwrap();
         runtime
             .block_on(async {
-                tokio::time::timeout(Duration::from_secs(20), pump(limit, parts, jobs, pauses)).await
+                tokio::time::timeout(Duration::from_secs(20), pump(limit, parts, jobs, pauses))
+                    .await
             })
             .expect("deadlock")
     }

@@ -62,11 +62,7 @@ async fn rows(
     })
 }
 
-fn row(
-    builder: &mut crate::format::batch::BatchBuilder,
-    object: &LargeObject,
-    data: Bytea,
-) {
+fn row(builder: &mut crate::format::batch::BatchBuilder, object: &LargeObject, data: Bytea) {
     builder.text(object.oid.to_string().as_bytes());
     builder.text(object.owner.as_bytes());
     for text in [&object.acl, &object.comment] {
@@ -82,11 +78,7 @@ fn row(
     builder.end_row();
 }
 
-async fn stream(
-    session: &Session,
-    feed: &Feed<'_>,
-    object: &LargeObject,
-) -> Result<Bytea, Failed> {
+async fn stream(session: &Session, feed: &Feed<'_>, object: &LargeObject) -> Result<Bytea, Failed> {
     let blob = feed.blob()?;
     let mut offset = 0_u64;
     loop {

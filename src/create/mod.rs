@@ -163,15 +163,19 @@ impl CreateError {
 ///
 /// # Errors
 /// [`CreateError`]. There is then no file under the final name but the one that was there before.
-pub fn run(options: &CreateOptions, progress: &Arc<dyn Progress>) -> Result<CreateReport, CreateError> {
+pub fn run(
+    options: &CreateOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<CreateReport, CreateError> {
     let path = options.output.as_path();
     let output = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => CreateError::Exists(path.to_owned()),
         _ => CreateError::Output { path: path.to_owned(), source },
     };
     let started = Instant::now();
-    let file = if options.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
-        .map_err(output)?;
+    let file =
+        if options.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
+            .map_err(output)?;
     let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
     let clone = file.file().try_clone().map_err(output)?;
     let work = write(options, progress, clone);
@@ -183,7 +187,8 @@ pub fn run(options: &CreateOptions, progress: &Arc<dyn Progress>) -> Result<Crea
     let writing = started.elapsed();
 
     let again = Instant::now();
-    let verified = if options.read_back { Some(read_back(options, &file, progress)?) } else { None };
+    let verified =
+        if options.read_back { Some(read_back(options, &file, progress)?) } else { None };
     let reading_back = if verified.is_some() { again.elapsed() } else { Duration::ZERO };
     if progress.interrupted() {
         return Err(CreateError::Interrupted);
@@ -240,11 +245,13 @@ fn read_back(
         Err(source) => return Err(CreateError::Output { path, source }),
     };
     let how = VerifyOptions { level: Level::Full, memory: options.memory };
-    let report = match verify::run(&(Arc::new(disk) as Arc<dyn crate::io::ReadAt>), &how, progress.as_ref()) {
-        Ok(report) => report,
-        Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
-        Err(source) => return Err(CreateError::Verify { path, source }),
-    };
+    let report =
+        match verify::run(&(Arc::new(disk) as Arc<dyn crate::io::ReadAt>), &how, progress.as_ref())
+        {
+            Ok(report) => report,
+            Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
+            Err(source) => return Err(CreateError::Verify { path, source }),
+        };
     if progress.interrupted() {
         return Err(CreateError::Interrupted);
     }

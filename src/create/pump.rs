@@ -403,10 +403,7 @@ pub(crate) fn has_rows(table: &Table) -> bool {
 }
 
 /// What is delivered, in order, and in how many tasks each.
-fn steps(
-    tables: &[usize],
-    tasks: &VecDeque<Task>,
-) -> Result<Vec<(What, usize)>, PumpError> {
+fn steps(tables: &[usize], tasks: &VecDeque<Task>) -> Result<Vec<(What, usize)>, PumpError> {
     let mut steps: Vec<(What, usize)> =
         tables.iter().map(|table| (What::Table(*table), 0)).collect();
     if tasks.iter().any(|task| matches!(task, Task::LargeObjects)) {

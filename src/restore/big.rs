@@ -42,7 +42,8 @@ pub(super) async fn insert(
     let load = |source| RestoreError::Load { table: table.clone(), source };
     let fields = shape.fields(row).map_err(problem)?;
     session.run("making room for slices", SLICES).await.map_err(load)?;
-    let mut insert = Row { session, shape, columns: Vec::new(), values: Vec::new(), params: Vec::new() };
+    let mut insert =
+        Row { session, shape, columns: Vec::new(), values: Vec::new(), params: Vec::new() };
     let mut later: Vec<(&ColumnShape, usize)> = Vec::new();
     let mut total = count(row.len());
     for (number, (column, field)) in shape.columns.iter().zip(&fields).enumerate() {

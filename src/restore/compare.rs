@@ -119,11 +119,7 @@ fn difference(kind: &str, object: String, message: &str) -> RestoreFinding {
     RestoreFinding { kind: kind.into(), object, message: message.into(), statement: None }
 }
 
-fn compare_sequences(
-    manifest: &Manifest,
-    found: &[Sequence],
-    findings: &mut Vec<RestoreFinding>,
-) {
+fn compare_sequences(manifest: &Manifest, found: &[Sequence], findings: &mut Vec<RestoreFinding>) {
     let found: HashMap<_, _> = found.iter().map(|sequence| (&sequence.name, sequence)).collect();
     for sequence in &manifest.sequences {
         let message = match found.get(&sequence.name) {

@@ -101,7 +101,8 @@ impl Shape {
         };
         let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
         // SQL has no way to write an empty list; without a list it means all that are stored.
-        let list = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        let list =
+            if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
         let format = if encoding == Encoding::Binary { " (FORMAT binary)" } else { "" };
         let copy = format!("COPY {}{list} FROM STDIN{format}", qualified(&table.name));
         Self { table: table.clone(), encoding, columns, copy }
@@ -236,7 +237,8 @@ impl Cursor {
                     Some(Bytea::Inline(bytes)) => binary::encode(Form::Bytea, &bytes, out)
                         .map_err(|_| column.bad_value(field))?,
                     Some(Bytea::Blob(blob)) => {
-                        let length = i32::try_from(blob.length).map_err(|_| column.bad_value(field))?;
+                        let length =
+                            i32::try_from(blob.length).map_err(|_| column.bad_value(field))?;
                         out.extend_from_slice(&length.to_be_bytes());
                         self.blob(blob, |bytes| out.extend_from_slice(bytes))?;
                     }
@@ -246,8 +248,9 @@ impl Cursor {
             let value = rows::unescape(field).map_err(|source| column.problem(source))?;
             match (value, column.form) {
                 (None, _) => binary::null(out),
-                (Some(value), Some(form)) => binary::encode(form, &value, out)
-                    .map_err(|_| column.bad_value(&value))?,
+                (Some(value), Some(form)) => {
+                    binary::encode(form, &value, out).map_err(|_| column.bad_value(&value))?
+                }
                 (Some(_), None) => return Err(RowProblem::Internal),
             }
         }

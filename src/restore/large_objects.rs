@@ -119,8 +119,7 @@ async fn create(
     let reading = tokio::task::spawn_blocking(move || big::read(&archive, blob, &sender));
     let mut offset = 0_i64;
     while let Some(piece) = pieces.recv().await {
-        lead.rows(&doing, "SELECT pg_catalog.lo_put($1, $2, $3)", &[&oid, &offset, &piece])
-            .await?;
+        lead.rows(&doing, "SELECT pg_catalog.lo_put($1, $2, $3)", &[&oid, &offset, &piece]).await?;
         offset += i64::try_from(piece.len()).unwrap_or(0);
     }
     reading.await.map_err(|error| RestoreError::Internal(error.to_string()))??;

@@ -254,10 +254,8 @@ pub fn run(
     let archive = Arc::new(Archive::from_file(file).map_err(open)?);
     let runtime = runtime().map_err(|error| RestoreError::Internal(error.to_string()))?;
     let begun = AtomicBool::new(false);
-    let done = runtime.block_on(interruptible(
-        progress.as_ref(),
-        restore(options, &archive, progress, &begun),
-    ));
+    let done = runtime
+        .block_on(interruptible(progress.as_ref(), restore(options, &archive, progress, &begun)));
     runtime.shutdown_background();
     let done = done.unwrap_or(Err(RestoreError::Interrupted));
     let Restored { tables, large_objects, sequences, findings, equal, restoring, comparing } =

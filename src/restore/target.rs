@@ -145,9 +145,8 @@ fn identifier(text: &str) -> Option<(String, &str)> {
         }
         return None;
     }
-    let end = text
-        .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$')))
-        .unwrap_or(text.len());
+    let end =
+        text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$'))).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     (!name.is_empty()).then(|| (name.to_lowercase(), rest))
 }
