@@ -109,10 +109,12 @@ run "${initdb[@]}" >"$dir/log" 2>&1 </dev/null || fail "initdb failed"
 rm -f "$dir/password"
 
 if [ -n "$files" ]; then
-    for file in "$files"/*; do
-        install -m 0600 "$file" "$dir/data/"
-        if [ ${#as[@]} -gt 0 ]; then chown "$nobody:$nobody" "$dir/data/${file##*/}"; fi
-    done
+    mkdir "$dir/files"
+    cp -R "$files/." "$dir/files"
+    chmod -R u=rwX,go= "$dir/files"
+    if [ ${#as[@]} -gt 0 ]; then chown -R "$nobody:$nobody" "$dir/files"; fi
+    cp -Rp "$dir/files/." "$dir/data"
+    rm -rf "$dir/files"
 fi
 
 {

@@ -82,8 +82,7 @@ Examples:
   pgark create shop --pg-dump 'docker exec -i db pg_dump'
 
 A password is best kept in ~/.pgpass or PGPASSWORD: other users of this machine
-can see the arguments of a command. pg_dump, at least as new as the server, has
-to be at hand (or named by --pg-dump).")]
+can see the arguments of a command.")]
 pub(super) struct Create {
     /// Database to save: a URL, key=value pairs, or a database's name
     ///
@@ -106,9 +105,12 @@ pub(super) struct Create {
     /// Memory for data in flight, such as 256M or 1G
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(super) memory: usize,
-    /// Command that runs pg_dump, with arguments of its own if need be
-    #[arg(long, value_name = "CMD", default_value = "pg_dump")]
-    pub(super) pg_dump: String,
+    /// Command that runs pg_dump [default: the one that fits the server]
+    ///
+    /// It may have arguments of its own. It has to be at least as new as the
+    /// server.
+    #[arg(long, value_name = "CMD")]
+    pub(super) pg_dump: Option<String>,
     /// How long to wait for a table that somebody else has locked
     #[arg(
         long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "30s"

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
+use super::servers;
+use crate::create::CreateError;
 use crate::format::reader::{OpenError, ReadError};
+use crate::pg::PgError;
+use crate::restore::RestoreError;
 use crate::verify::{Report, VerifyError};
 
 /// Why a verb could not do what was asked.
@@ -47,8 +51,12 @@ pub(super) enum Failure {
     },
     /// The person wanted it to stop.
     Interrupted,
-    /// A verb that is not there yet.
-    Missing(&'static str),
+    /// What was typed does not lead to a server.
+    Connection(PgError),
+    /// No archive was made.
+    Create(Box<CreateError>),
+    /// A restore was refused or did not come to its end.
+    Restore(Box<RestoreError>),
 }
 
 /// A failure in words.
@@ -63,11 +71,11 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn new(exit: Exit, error: impl Into<String>) -> Self {
+    pub(super) fn new(exit: Exit, error: impl Into<String>) -> Self {
         Self { exit, error: error.into(), hints: Vec::new() }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -86,7 +94,19 @@ impl Trouble {
 impl Failure {
     /// What verification found, where that is the reason.
     pub(super) fn report(&self) -> Option<&Report> {
-        None
+        match self {
+            Self::Create(error) => match &**error {
+                CreateError::ReadBack { report, .. } => Some(report),
+                _ => None,
+            },
+            Self::Restore(error) => match &**error {
+                RestoreError::Damaged { report, .. } | RestoreError::TooNew { report, .. } => {
+                    Some(report)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// In words.
@@ -99,10 +119,13 @@ impl Failure {
             Self::File(path, error) => file(path, error),
             Self::Name(path, error) => name(path, error),
             Self::Open(path, error) => open(path, error),
-            Self::Read(path, error) => damaged(
-                path,
-                Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))),
-            ),
+            Self::Read(path, error) => {
+                let error = format!("{}: {}", path.display(), chain(error));
+                damaged(path, Trouble::new(Exit::Failed, error))
+            }
+            Self::Connection(error) => servers::connection(error),
+            Self::Create(error) => servers::create(error),
+            Self::Restore(error) => servers::restore(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Damage { path, what, problem } => {
                 let error = format!("{}: {what}: {problem}", path.display());
@@ -113,9 +136,6 @@ impl Failure {
                 Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
             }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
-            Self::Missing(verb) => {
-                Trouble::new(Exit::Failed, format!("{verb} is not part of this version yet"))
-            }
         }
     }
 }
@@ -129,9 +149,6 @@ fn file(path: &Path, error: &io::Error) -> Trouble {
             trouble.hint(format!("relative names are looked up in {}", here.display()))
         }
         io::ErrorKind::IsADirectory => trouble.hint("name the archive file in it"),
-        io::ErrorKind::AlreadyExists => {
-            trouble.hint("give another name with --output, or --force to replace it")
-        }
         io::ErrorKind::PermissionDenied => {
             trouble.hint("run as a user who may read it, or ask its owner")
         }
@@ -139,7 +156,7 @@ fn file(path: &Path, error: &io::Error) -> Trouble {
     }
 }
 
-fn open(path: &Path, error: &OpenError) -> Trouble {
+pub(super) fn open(path: &Path, error: &OpenError) -> Trouble {
     let shown = path.display();
     let trouble = Trouble::new(Exit::Failed, format!("{shown}: {}", chain(error)));
     match error {
@@ -157,7 +174,7 @@ fn open(path: &Path, error: &OpenError) -> Trouble {
     }
 }
 
-fn verification(path: &Path, error: &VerifyError) -> Trouble {
+pub(super) fn verification(path: &Path, error: &VerifyError) -> Trouble {
     let trouble = Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error)));
     match error {
         VerifyError::Interrupted => Failure::Interrupted.explain(),
@@ -171,7 +188,7 @@ fn verification(path: &Path, error: &VerifyError) -> Trouble {
 }
 
 /// What to do about a mistake of this program.
-const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
+pub(super) const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
 
 fn damaged(path: &Path, trouble: Trouble) -> Trouble {
     trouble.hint(format!("pgark verify {} says what is lost and what is safe", path.display()))
@@ -208,7 +225,7 @@ fn name(path: &Path, error: &NameError) -> Trouble {
 }
 
 /// A system error without the `(os error 2)`.
-fn io_words(error: &io::Error) -> String {
+pub(super) fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),

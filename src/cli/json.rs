@@ -4,12 +4,15 @@
 //! away. Numbers are whole; sizes are in bytes, times in milliseconds.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::hints::Trouble;
 use super::printer::Printer;
+use crate::create::CreateReport;
 use crate::format::manifest::{Key, Name, Source, Table};
+use crate::restore::RestoreReport;
 use crate::verify::{Finding, Level, Report, TableReport};
 
 /// The version of these objects.
@@ -256,4 +259,149 @@ impl<'a> InspectedTable<'a> {
         });
         self
     }
+}
+
+/// An archive that was made.
+#[derive(Serialize)]
+pub(super) struct Created<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    ok: bool,
+    verified: bool,
+    tables: u64,
+    rows: u64,
+    blobs: u64,
+    blob_bytes: u64,
+    bytes: u64,
+    chunks: u64,
+    chunk_bytes: u64,
+    entries: u64,
+    manifest: String,
+    writing_millis: u64,
+    reading_back_millis: u64,
+    errors: u64,
+    warnings: u64,
+    findings: &'a [Finding],
+}
+
+impl<'a> Created<'a> {
+    /// What `create` says.
+    pub(super) fn new(report: &'a CreateReport) -> Self {
+        let verified = report.verified.as_ref();
+        Self {
+            schema: SCHEMA,
+            command: "create",
+            file: report.path.display().to_string(),
+            ok: verified.is_none_or(|report| report.ok),
+            verified: verified.is_some(),
+            tables: report.tables,
+            rows: report.rows,
+            blobs: report.blobs,
+            blob_bytes: report.blob_bytes,
+            bytes: report.bytes,
+            chunks: report.stored.chunks,
+            chunk_bytes: report.stored.chunk_bytes,
+            entries: report.stored.entries,
+            manifest: report.manifest.to_string(),
+            writing_millis: millis(report.writing),
+            reading_back_millis: millis(report.reading_back),
+            errors: verified.map_or(0, |report| report.errors),
+            warnings: verified.map_or(0, |report| report.warnings),
+            findings: verified.map_or(&[], |report| &report.findings),
+        }
+    }
+}
+
+/// A restore that came to its end.
+#[derive(Serialize)]
+pub(super) struct Restored<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    target: &'a str,
+    ok: bool,
+    equal: bool,
+    rows: u64,
+    sequences: u64,
+    tables: Vec<RestoredTable<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    large_objects: Option<RestoredRows>,
+    findings: Vec<RestoredFinding<'a>>,
+    verifying_millis: u64,
+    restoring_millis: u64,
+    comparing_millis: u64,
+}
+
+#[derive(Serialize)]
+struct RestoredTable<'a> {
+    schema: &'a str,
+    name: &'a str,
+    rows: u64,
+    expected: u64,
+    equal: bool,
+}
+
+#[derive(Serialize)]
+struct RestoredRows {
+    rows: u64,
+    expected: u64,
+    equal: bool,
+}
+
+#[derive(Serialize)]
+struct RestoredFinding<'a> {
+    kind: &'a str,
+    object: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<&'a str>,
+}
+
+impl<'a> Restored<'a> {
+    /// What `restore` says.
+    pub(super) fn new(file: &Path, target: &'a str, report: &'a RestoreReport) -> Self {
+        let tables = report.tables.iter();
+        Self {
+            schema: SCHEMA,
+            command: "restore",
+            file: file.display().to_string(),
+            target,
+            ok: report.equal && report.findings.is_empty(),
+            equal: report.equal,
+            rows: tables.clone().map(|table| table.outcome.rows).fold(0, u64::saturating_add),
+            sequences: report.sequences,
+            tables: tables
+                .map(|table| RestoredTable {
+                    schema: &table.name.schema,
+                    name: &table.name.name,
+                    rows: table.outcome.rows,
+                    expected: table.outcome.expected,
+                    equal: table.outcome.equal,
+                })
+                .collect(),
+            large_objects: report.large_objects.map(|outcome| RestoredRows {
+                rows: outcome.rows,
+                expected: outcome.expected,
+                equal: outcome.equal,
+            }),
+            findings: report
+                .findings
+                .iter()
+                .map(|finding| RestoredFinding {
+                    kind: &finding.kind,
+                    object: &finding.object,
+                    message: &finding.message,
+                    statement: finding.statement.as_deref(),
+                })
+                .collect(),
+            verifying_millis: millis(report.verifying),
+            restoring_millis: millis(report.restoring),
+            comparing_millis: millis(report.comparing),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

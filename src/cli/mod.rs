@@ -16,6 +16,7 @@ mod redact;
 mod render;
 mod restore;
 mod rowtext;
+mod servers;
 mod units;
 mod verify;
 

@@ -468,7 +468,12 @@ async fn work(shared: &Shared) -> Result<(), Failed> {
                 let Some(table) = shared.tables.get(part.table) else {
                     return Err(Failed::Error(PumpError::Internal("a part of no table")));
                 };
-                read_part(&session, &feed, table, &part).await?;
+                read_part(&session, &feed, table, &part).await.map_err(|error| match error {
+                    Failed::Error(PumpError::Server(error)) => {
+                        error.during(&format!("reading {}", table.name)).into()
+                    }
+                    error => error,
+                })?;
             }
         }
         feed.send(Item::End)?;

@@ -1,9 +1,11 @@
 //! Snapshot, catalog, schema and plan on real servers. Guards against rows that are not read and
 //! nobody says so, values that change on their way, and SQL that no server takes back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of their functions")]
+
 use std::time::Duration;
 
-use pgark::format::manifest::{Match, Name, Table, TableKind, TypeKind};
+use pgark::format::manifest::{Column, Match, Name, Table, TableKind, TypeKind};
 use pgark::format::rows;
 use pgark::pg::catalog::{
     Catalog, count_large_objects, large_objects, read_large_object, read_sequences,
@@ -55,8 +57,7 @@ async fn copy_text(session: &Session, table: &Table, part: &Part) -> Vec<u8> {
             }
         }
         PartRows::Binary => {
-            let columns: Vec<bool> =
-                table.stored_columns().map(|column| column.is_bytea()).collect();
+            let columns: Vec<bool> = table.stored_columns().map(Column::is_bytea).collect();
             let mut copy = CopyOut::binary(session, &sql).await.unwrap();
             while let Some(run) = copy.next(1 << 16).await.unwrap() {
                 binary_rows(&run, &columns, &mut out);
@@ -167,7 +168,7 @@ fn binary_reading_gives_what_copy_prints() {
     }
 }
 
-const SHAPES: &str = r#"
+const SHAPES: &str = r"
 CREATE SCHEMA s;
 CREATE COLLATION s.ci (provider = libc, locale = 'POSIX');
 CREATE DOMAIN s.code AS varchar(7) NOT NULL;
@@ -209,7 +210,7 @@ INSERT INTO s.parts VALUES (1, '2024-05-05'), (2, NULL);
 CREATE SEQUENCE s.down INCREMENT -3;
 SELECT nextval('s.down'), nextval('s.down');
 CREATE SEQUENCE s.fresh START 7;
-"#;
+";
 
 /// Guards against keys that are none, columns that are gone, domains lost, and against rows of
 /// children being read with their parents.
@@ -340,16 +341,16 @@ fn the_catalog_says_what_is_there() {
             let mut counted = Vec::new();
             for part in plan(&catalog) {
                 let table = &catalog.tables[part.table];
-                let rows: i64 =
+                let counted_rows: i64 =
                     session.client().query_one(&count_sql(table, &part), &[]).await.unwrap().get(0);
                 let text = copy_text(&session, table, &part).await;
                 assert_eq!(
-                    text.iter().filter(|b| **b == b'\n').count() as i64,
-                    rows,
+                    i64::try_from(rows::rows(&text).count()),
+                    Ok(counted_rows),
                     "{}",
                     table.name
                 );
-                counted.push((table.name.name.clone(), rows));
+                counted.push((table.name.name.clone(), counted_rows));
             }
             for (name, rows) in [
                 ("nothing", 2),
@@ -551,9 +552,10 @@ fn big_rows_and_large_objects_come_in_slices() {
                 while (read.len() as u64) < length {
                     read.extend(rows.slice(&row, 1, read.len() as u64).await.unwrap());
                 }
-                let expected: Vec<u8> = match row.fields[0] == BigField::Text(b"2".to_vec()) {
-                    true => [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].repeat(5_242_880),
-                    false => vec![0; 20_000_000],
+                let expected: Vec<u8> = if row.fields[0] == BigField::Text(b"2".to_vec()) {
+                    [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].repeat(5_242_880)
+                } else {
+                    vec![0; 20_000_000]
                 };
                 assert!(read == expected);
                 lengths.push((length, row.fields[2].clone(), row.fields[3].clone()));
@@ -708,7 +710,6 @@ fn the_schema_comes_back_object_by_object() {
 
         // Run object by object into an empty database, every other one in another session.
         let before = server.pg_dump(&db, &["--schema-only", "-B"]);
-        server.psql(&db, "DROP SUBSCRIPTION sub_own_er");
         let copy = server.database("copy");
         block_on(async {
             let sessions = [
@@ -760,7 +761,6 @@ fn the_schema_comes_back_object_by_object() {
         });
         let after = server.pg_dump(&copy, &["--schema-only", "-B"]);
         assert_eq!(lines(&after), lines(&before), "{major}");
-        server.psql(&copy, "DROP SUBSCRIPTION sub_own_er");
     }
 }
 
@@ -920,4 +920,52 @@ fn parts_give_every_row_once_and_in_order() {
         }
         assert_eq!(ids, (1..=400).filter(|id| id % 50 != 0).collect::<Vec<_>>());
     });
+}
+
+/// Guards against unlogged tables, which a standby cannot read, being left out in silence, and
+/// against a standby being no source at all.
+#[test]
+fn a_standby_can_be_read_but_for_unlogged_tables() {
+    for major in [14, 18] {
+        let server = Server::start(major);
+        server.psql("postgres", r#"
+            CREATE SCHEMA s; CREATE TABLE s.logged (id int, file bytea); CREATE UNLOGGED TABLE s.fleeting (id int);
+            INSERT INTO s.logged SELECT g, decode(repeat('00', 3000), 'hex') FROM generate_series(1, 9) g;
+            CREATE DATABASE clean TEMPLATE template0; CHECKPOINT;
+            \c clean
+            CREATE SCHEMA s; CREATE TABLE s.logged (id int); INSERT INTO s.logged VALUES (1);
+            CREATE SEQUENCE s.seq; CHECKPOINT;
+            COPY (SELECT 1) TO PROGRAM 'touch standby.signal; bin=$(dirname "$(cut -d" " -f1 postmaster.opts)"); (sleep 1; exec setsid "$bin/pg_ctl" -D . -l ../log -w -s -m fast restart) >/dev/null 2>&1 </dev/null &'"#);
+        let standby = || {
+            let output =
+                server.tool("psql").args(["-Atc", "SELECT pg_is_in_recovery()"]).output().unwrap();
+            output.stdout == b"t\n"
+        };
+        let tries = (0..300).find(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            standby()
+        });
+        assert!(tries.is_some(), "the server did not become a standby");
+        block_on(async {
+            let error = Snapshot::take(&params(&server, "postgres"), WAIT).await.err().unwrap();
+            assert!(
+                names(&error).contains("standby") && names(&error).ends_with(": s.fleeting"),
+                "{error}"
+            );
+            let snapshot = Snapshot::take(&params(&server, "clean"), WAIT).await.unwrap();
+            let catalog = snapshot.read_catalog().await.unwrap();
+            assert!(catalog.source.standby && !catalog.source.lsn.is_empty());
+            let session = snapshot.join().await.unwrap();
+            let text = copy_text(&session, table(&catalog, "logged"), &plan(&catalog)[0]).await;
+            assert_eq!(text, b"1\n");
+            assert_eq!(
+                read_sequences(snapshot.lead(), &catalog.sequences).await.unwrap()[0].last_value,
+                1
+            );
+            let own = bin_dir(major).join("pg_dump");
+            let schema = dump_schema(&snapshot, own.to_str().unwrap()).await.unwrap();
+            assert!(String::from_utf8(schema.pre).unwrap().contains("CREATE TABLE s.logged"));
+            snapshot.check_rewrites().await.unwrap();
+        });
+    }
 }

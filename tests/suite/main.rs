@@ -6,5 +6,14 @@ mod support;
 mod catalog;
 mod cli;
 mod declared;
+mod dump_compare;
+mod kill;
 mod pg_connect;
+mod refuse;
+mod roundtrip;
 mod servers;
+mod stable;
+mod traps_reading;
+
+/// The program under test.
+const PGARK: &str = env!("CARGO_BIN_EXE_pgark");

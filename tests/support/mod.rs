@@ -10,6 +10,8 @@
 
 #![allow(dead_code, reason = "each user of this module uses a part of it")]
 
+pub(crate) mod dump;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -52,7 +54,7 @@ pub(crate) struct Options {
     pub(crate) sql_ascii: bool,
     /// Server settings.
     pub(crate) settings: Vec<(String, String)>,
-    /// Files for the data directory (certificates, `pg_hba.conf`): name and contents.
+    /// Files for the data directory (certificates, `pg_hba.conf`): path in it and contents.
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
@@ -100,7 +102,9 @@ impl Server {
         let files = tempfile::tempdir().expect("a temporary directory");
         if !options.files.is_empty() {
             for (name, contents) in &options.files {
-                std::fs::write(files.path().join(name), contents).expect("a temporary file");
+                let path = files.path().join(name);
+                std::fs::create_dir_all(path.parent().expect("in there")).expect("a folder");
+                std::fs::write(path, contents).expect("a temporary file");
             }
             command.arg(format!("files={}", files.path().display()));
         }
@@ -264,6 +268,31 @@ impl Drop for Server {
 /// A `key=value` string, so that no database name is taken for one.
 fn conninfo(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code; absent when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it wrote to standard output.
+    pub(crate) stdout: String,
+    /// What it wrote to standard error.
+    pub(crate) stderr: String,
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = fed(command, b"");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Runs a program that has to end with exit code 0.
+pub(crate) fn ok(command: &mut Command) -> Ran {
+    let ran = run(command);
+    assert_eq!(ran.code, Some(0), "{command:?}\n{}\n{}", ran.stdout, ran.stderr);
+    ran
 }
 
 /// Runs a command with this input.

@@ -1,0 +1,208 @@
+//! Advice on what servers, `pg_dump` and the work with them say. Part of [`super::hints`].
+
+use std::io;
+use std::path::Path;
+
+use super::exit::Exit;
+use super::hints::{BUG, Failure, Trouble, chain, io_words, open, verification};
+use crate::create::CreateError;
+use crate::create::pump::PumpError;
+use crate::pg::error::AttemptError;
+use crate::pg::{DumpError, PgError};
+use crate::restore::RestoreError;
+
+/// Where passwords come from.
+const PASSWORD: &str = "the password is taken from PGPASSWORD, ~/.pgpass or a service file";
+
+/// An archive could not be made.
+pub(super) fn create(error: &CreateError) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, chain(error));
+    match error {
+        CreateError::Exists(path) => Trouble::new(
+            Exit::Failed,
+            format!("{} is there already", path.display()),
+        )
+        .hint("give another name with --output, or --force to replace it once the new one is complete"),
+        CreateError::Output { path, source } => output(path, source),
+        CreateError::Server(error) => server(trouble, error),
+        CreateError::Schema(error) => dump(trouble, error),
+        CreateError::Rows(error) => pump(trouble, error),
+        CreateError::Write { .. } => trouble,
+        CreateError::ReadBack { path, .. } => trouble.hint(format!(
+            "what is read is not what was written: check the disk and the memory of this machine, \
+             then try again; nothing was left at {}",
+            path.display()
+        )),
+        CreateError::Verify { path, source } => verification(path, source),
+        CreateError::Interrupted => Failure::Interrupted.explain(),
+        CreateError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+/// The archive cannot be written.
+fn output(path: &Path, error: &io::Error) -> Trouble {
+    let words = match error.kind() {
+        io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+        _ => io_words(error),
+    };
+    let trouble = Trouble::new(Exit::Failed, format!("{}: {words}", path.display()));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            trouble.hint("nothing was left behind; name a place with more room with --output")
+        }
+        _ => trouble.hint("name a place that can be written to with --output"),
+    }
+}
+
+/// A restore was refused, or did not come to its end.
+pub(super) fn restore(error: &RestoreError) -> Trouble {
+    if error.is_interrupted() {
+        let trouble = Failure::Interrupted.explain();
+        return match error {
+            RestoreError::Partial(_) => trouble.hint(PARTIAL),
+            _ => trouble,
+        };
+    }
+    let trouble = Trouble::new(Exit::Failed, chain(error));
+    match error {
+        RestoreError::Open { path, source } => open(path, source),
+        RestoreError::Verify { path, source } => verification(path, source),
+        RestoreError::Damaged { .. } => {
+            trouble.hint("nothing was done; take another copy of the archive, or an older archive")
+        }
+        RestoreError::TooNew { .. } => Trouble { exit: Exit::TooNew, ..trouble }
+            .hint("use the version of pgark that wrote the file, or a newer one"),
+        RestoreError::NotEmpty { .. } => trouble.hint(
+            "nothing was done; create a new database and restore into that: \
+                   createdb --template=template0 NAME",
+        ),
+        RestoreError::OlderServer { .. } => {
+            trouble.hint("restore on a server at least as new as the one the archive came from")
+        }
+        RestoreError::MissingRoles(_) => {
+            trouble.hint("nothing was done; create them first: CREATE ROLE name")
+        }
+        RestoreError::Server(error)
+        | RestoreError::Object { source: error, .. }
+        | RestoreError::Load { source: error, .. } => server(trouble, error),
+        RestoreError::Rows { .. } | RestoreError::Count { .. } => trouble,
+        RestoreError::Archive(_) => trouble.hint("pgark verify says what is lost and what is safe"),
+        RestoreError::Compare(error) => pump(trouble, error)
+            .hint("the data was loaded, but nobody has seen whether it is what the archive holds"),
+        RestoreError::Partial(error) => restore(error).hint(PARTIAL),
+        RestoreError::Interrupted => Failure::Interrupted.explain(),
+        RestoreError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+/// What a restore that broke off leaves.
+const PARTIAL: &str =
+    "the target is left partly filled: drop it, create a new one and restore into that";
+
+/// A connection makes no sense before anything is tried.
+pub(super) fn connection(error: &PgError) -> Trouble {
+    let exit = match error {
+        PgError::Parameter { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    server(Trouble::new(exit, chain(error)), error)
+}
+
+fn server(trouble: Trouble, error: &PgError) -> Trouble {
+    if let Some(hint) = error.code().and_then(|code| code_hint(code.code())) {
+        return trouble.hint(hint);
+    }
+    match error {
+        PgError::Parameter { .. } => trouble.hint(
+            "a database is named by postgres://user@host/name, by host=... dbname=..., or by its \
+             name alone",
+        ),
+        PgError::Connect { attempts } => {
+            let hint = attempts.iter().rev().find_map(|attempt| attempt_hint(&attempt.cause));
+            match hint {
+                Some(hint) => trouble.hint(hint),
+                None => trouble,
+            }
+        }
+        PgError::Lost { .. } => {
+            trouble.hint("the log of the server says why it ended; the network may be the cause")
+        }
+        PgError::Silent { .. } => trouble.hint("the server or the network is stuck: try again"),
+        PgError::Protocol { .. } => trouble
+            .hint("a pooler or proxy in between may be the cause: connect to the server itself"),
+        _ => trouble,
+    }
+}
+
+fn attempt_hint(cause: &AttemptError) -> Option<&'static str> {
+    match cause {
+        AttemptError::Io(_) | AttemptError::Timeout(_) => {
+            Some("is the server running there? host and port come from the URL, PGHOST and PGPORT")
+        }
+        AttemptError::Server(error) => {
+            let text = crate::pg::error::describe(error);
+            if text.contains("password missing") {
+                Some(PASSWORD)
+            } else if text.contains("refused") || text.contains("No such file") {
+                attempt_hint(&AttemptError::Timeout(std::time::Duration::ZERO))
+            } else {
+                None
+            }
+        }
+        AttemptError::Setup(error) => error.code().and_then(|code| code_hint(code.code())),
+        _ => None,
+    }
+}
+
+/// Advice for an SQLSTATE.
+fn code_hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" => PASSWORD,
+        "28000" => "the server's pg_hba.conf decides who may connect from where",
+        "3D000" => "name a database that exists; a new one is made with createdb",
+        "55P03" => {
+            "somebody holds a lock on that table: wait until they are done, or wait longer with \
+             --lock-timeout"
+        }
+        "42501" => {
+            "the role needs to read everything: a superuser, or a member of pg_read_all_data that \
+             has BYPASSRLS where row security is used"
+        }
+        "53300" => "the server has no connection left: use fewer with --jobs",
+        "53100" => "the disk of the server is full",
+        "53200" => "the server is out of memory",
+        "57P01" | "57P02" => "the server was shut down: try again when it is back",
+        "57P03" => "the server is starting or stopping: try again in a moment",
+        _ => return None,
+    })
+}
+
+fn dump(trouble: Trouble, error: &DumpError) -> Trouble {
+    match error {
+        DumpError::NotFound { server } => trouble.hint(format!(
+            "install the client programs of PostgreSQL {server} or newer, or name them with \
+             --pg-dump, such as --pg-dump 'docker exec -i db pg_dump'"
+        )),
+        DumpError::TooOld { server, .. } => {
+            trouble.hint(format!("name a pg_dump of version {server} or newer with --pg-dump"))
+        }
+        DumpError::NoVersion { .. } | DumpError::Words { .. } | DumpError::Start { .. } => {
+            trouble.hint("--pg-dump takes a command, such as /usr/lib/postgresql/18/bin/pg_dump")
+        }
+        DumpError::Kind { .. } => trouble.hint(BUG),
+        _ => trouble,
+    }
+}
+
+fn pump(trouble: Trouble, error: &PumpError) -> Trouble {
+    match error {
+        PumpError::Server(error) => server(trouble, error),
+        PumpError::Interrupted => Failure::Interrupted.explain(),
+        PumpError::Internal(_) => trouble.hint(BUG),
+        PumpError::Count { .. } => trouble.hint(
+            "rows were lost on the way, or an index of the table is damaged (see amcheck): try \
+             again, and do not trust this table until it is understood",
+        ),
+        _ => trouble,
+    }
+}
