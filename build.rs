@@ -1,5 +1,4 @@
 //! Makes the enum `verify::Code` from spec/codes.toml, the one source of finding codes.
-#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -16,7 +15,8 @@ struct Codes {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Code {
-    code: String,
+    #[serde(rename = "code")]
+    id: String,
     name: String,
     title: String,
     meaning: String,
@@ -38,20 +38,20 @@ fn rust(codes: &[Code]) -> Result<String, Box<dyn Error>> {
     let mut facts = String::new();
     let mut all = String::new();
     for code in codes {
-        let severity = match code.code.as_bytes() {
+        let severity = match code.id.as_bytes() {
             [b'E', ..] => "Error",
             [b'W', ..] => "Warning",
             [b'N', ..] => "Note",
-            _ => return Err(format!("{}: a code begins with E, W or N", code.code).into()),
+            _ => return Err(format!("{}: a code begins with E, W or N", code.id).into()),
         };
         let variant = camel(&code.name);
-        writeln!(variants, "    /// `{}`: {}.\n    {variant},", code.code, code.title)?;
+        writeln!(variants, "    /// `{}`: {}.\n    {variant},", code.id, code.title)?;
         writeln!(all, "        Code::{variant},")?;
         writeln!(
             facts,
             "            Code::{variant} => Facts {{ id: {:?}, name: {:?}, severity: Severity::{severity}, \
              title: {:?}, meaning: {:?}, advice: {:?}, spec: {:?} }},",
-            code.code,
+            code.id,
             code.name,
             code.title,
             code.meaning,

@@ -102,7 +102,7 @@ mod tests {
         }
     }
 
-    /// Guards against docs/codes.md going its own way. PGARK_WRITE_DOCS=1 writes it.
+    /// Guards against docs/codes.md going its own way. `PGARK_WRITE_DOCS=1` writes it.
     #[test]
     fn docs_are_up_to_date() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");

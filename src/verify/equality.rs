@@ -1,4 +1,4 @@
-//! When two values are equal, as PostgreSQL has it, told from their text alone.
+//! When two values are equal, as `PostgreSQL` has it, told from their text alone.
 //!
 //! A key or reference is compared by canonical bytes: equal values of one family have equal
 //! bytes, and no others. Where the text does not decide that (a nondeterministic collation, an
@@ -90,10 +90,9 @@ impl Equality {
                 let exact = match element.kind {
                     TypeKind::Enum => true,
                     TypeKind::Base => match base(element, deterministic)? {
-                        Family::Exact(_) | Family::Text => true,
-                        Family::Number => element.name.name != "numeric",
                         // An array's bytea elements are text, never references.
-                        Family::Bytea => true,
+                        Family::Exact(_) | Family::Text | Family::Bytea => true,
+                        Family::Number => element.name.name != "numeric",
                         Family::Float | Family::Padded => false,
                     },
                     _ => false,

@@ -1,425 +1,18 @@
-//! Primary keys, unique constraints, foreign keys and sequences.
+//! Primary keys, unique constraints, foreign keys and sequences: all records that `plan` made of
+//! the rows, held against each other.
 //!
-//! While rows are read, each key and each reference becomes a record of fixed size: its group (the
-//! columns of one table that are compared), its canonical value, and where it is from. Sorted, all
-//! that has the same value stands together: two holders are a duplicate, a reference without a
-//! holder dangles.
+//! Sorted, all that has the same value stands together: two holders are a duplicate, a reference
+//! without a holder dangles.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::codes::Code;
-use super::content::{Rows, Stretch};
-use super::equality::Equality;
 use super::findings::{EXAMPLES, Finding};
+use super::plan::{Group, Plan, RECORD, Value};
 use super::spill::{Merge, Sorter};
+use super::stretch::{Rows, Stretch, describe};
 use super::{Context, VerifyError};
-use crate::format::digest::Digest;
-use crate::format::manifest::{ForeignKey, Key, Manifest, Match, Name, Table};
-
-/// Length of a record.
-pub(super) const RECORD: usize = 36;
-/// A value: itself where it is short, a digest where it is not.
-type Value = [u8; 16];
-
-/// What a NULL in the columns does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Nulls {
-    /// The row has no key.
-    Skip,
-    /// NULL is a value like others.
-    Value,
-    /// No reference if all are NULL, a violation if some are.
-    Full,
-}
-
-/// One record that each row of a table gives.
-#[derive(Clone, Debug)]
-pub(super) struct Emit {
-    group: u32,
-    /// 0 for a holder, the number of the foreign key and one more for a reference.
-    tag: u32,
-    /// The field of each column, and how its values compare.
-    columns: Vec<(usize, Equality)>,
-    nulls: Nulls,
-}
-
-/// A set of columns of one table whose values are compared.
-#[derive(Debug)]
-struct Group {
-    table: Name,
-    columns: Vec<String>,
-    nulls_not_distinct: bool,
-    unique: Option<(String, Code)>,
-    /// The tables that hold the rows, as numbers of stretches.
-    holders: Vec<usize>,
-}
-
-/// All that is checked about keys, made from the manifest.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    groups: Vec<Group>,
-    /// For each stretch of rows.
-    pub(super) emits: Vec<Vec<Emit>>,
-    /// For each stretch: the field, and the sequence that feeds it.
-    pub(super) fed: Vec<Vec<(usize, usize)>>,
-}
-
-impl Plan {
-    /// Works out what can be checked; what cannot is told.
-    pub(super) fn new(context: &Context<'_>, manifest: &Manifest, rows: &[Stretch<'_>]) -> Self {
-        let empty = || vec![Vec::new(); rows.len()];
-        let mut plan =
-            Self { groups: Vec::new(), emits: empty(), fed: vec![Vec::new(); rows.len()] };
-        let tree = Tree::new(manifest, rows);
-        for table in &manifest.tables {
-            let keys = table.primary_key.iter().map(|key| (key, Code::DuplicatePrimaryKey));
-            for (key, code) in
-                keys.chain(table.unique.iter().map(|key| (key, Code::DuplicateUnique)))
-            {
-                if !tree.implied(table, key)
-                    && let Err(why) = plan.unique(&tree, rows, table, key, code)
-                {
-                    context.findings.add(undecided(table, &key.name, &why));
-                }
-            }
-        }
-        let large = rows.iter().enumerate().find(|(_, stretch)| stretch.large_objects);
-        if let Some((number, stretch)) = large
-            && let Some(key) = &stretch.table.primary_key
-        {
-            // Cannot fail: an oid is always comparable.
-            let _ =
-                plan.unique_over(&[number], rows, &stretch.table, key, Code::DuplicatePrimaryKey);
-        }
-        for (number, foreign) in manifest.foreign_keys.iter().enumerate() {
-            let Some(table) = tree.table(&foreign.table) else { continue };
-            if let Err(why) = plan.foreign(context, &tree, rows, number, foreign) {
-                context.findings.add(undecided(table, &foreign.name, &why));
-            }
-        }
-        for (number, sequence) in manifest.sequences.iter().enumerate() {
-            let Some(owned) = &sequence.owned_by else { continue };
-            for leaf in tree.leaves(&owned.table) {
-                let field = rows.get(leaf).and_then(|stretch| stretch.field(&owned.column));
-                if let (Some(field), Some(fed)) = (field, plan.fed.get_mut(leaf)) {
-                    fed.push((field, number));
-                }
-            }
-        }
-        plan
-    }
-
-    fn group(
-        &mut self,
-        table: &Name,
-        columns: &[String],
-        nulls: Option<bool>,
-        holders: Vec<usize>,
-    ) -> usize {
-        let found = self.groups.iter().position(|group| {
-            group.table == *table
-                && group.columns == columns
-                && nulls.is_none_or(|nulls| nulls == group.nulls_not_distinct)
-        });
-        found.unwrap_or_else(|| {
-            self.groups.push(Group {
-                table: table.clone(),
-                columns: columns.to_vec(),
-                nulls_not_distinct: nulls.unwrap_or(false),
-                unique: None,
-                holders,
-            });
-            self.groups.len() - 1
-        })
-    }
-
-    fn unique(
-        &mut self,
-        tree: &Tree<'_>,
-        rows: &[Stretch<'_>],
-        table: &Table,
-        key: &Key,
-        code: Code,
-    ) -> Result<(), String> {
-        self.unique_over(&tree.leaves(&table.name), rows, table, key, code)
-    }
-
-    fn unique_over(
-        &mut self,
-        leaves: &[usize],
-        rows: &[Stretch<'_>],
-        table: &Table,
-        key: &Key,
-        code: Code,
-    ) -> Result<(), String> {
-        let mut columns = key.columns.clone();
-        columns.sort_unstable();
-        let compared = comparisons(leaves, rows, &columns)?;
-        let before = self.groups.len();
-        let group =
-            self.group(&table.name, &columns, Some(key.nulls_not_distinct), leaves.to_vec());
-        if let Some(known) = self.groups.get_mut(group) {
-            known.unique.get_or_insert((key.name.clone(), code));
-        }
-        if group == before {
-            let nulls = if key.nulls_not_distinct { Nulls::Value } else { Nulls::Skip };
-            self.emit(leaves, compared, group, 0, nulls);
-        }
-        Ok(())
-    }
-
-    fn emit(
-        &mut self,
-        leaves: &[usize],
-        compared: Vec<Vec<(usize, Equality)>>,
-        group: usize,
-        tag: u32,
-        nulls: Nulls,
-    ) {
-        let group = u32::try_from(group).unwrap_or(u32::MAX);
-        for (leaf, columns) in leaves.iter().zip(compared) {
-            if let Some(emits) = self.emits.get_mut(*leaf) {
-                emits.push(Emit { group, tag, columns, nulls });
-            }
-        }
-    }
-
-    fn foreign(
-        &mut self,
-        context: &Context<'_>,
-        tree: &Tree<'_>,
-        rows: &[Stretch<'_>],
-        number: usize,
-        foreign: &ForeignKey,
-    ) -> Result<(), String> {
-        let Some(referenced) = tree.table(&foreign.references) else {
-            return Err(format!("the archive does not hold {}", foreign.references));
-        };
-        let mut pairs: Vec<_> = foreign.referenced_columns.iter().zip(&foreign.columns).collect();
-        pairs.sort_unstable();
-        let theirs: Vec<_> = pairs.iter().map(|(theirs, _)| (*theirs).clone()).collect();
-        let ours: Vec<_> = pairs.iter().map(|(_, ours)| (*ours).clone()).collect();
-        let (holders, leaves) = (tree.leaves(&referenced.name), tree.leaves(&foreign.table));
-        for holder in holders.iter().filter_map(|holder| rows.get(*holder)) {
-            if holder.table.condition.is_some() {
-                return Err(format!("only some rows of {} belong to the archive", holder.shown));
-            }
-            if holder.table.unlogged && context.standby {
-                return Err(format!("{} could not be read on a standby", holder.shown));
-            }
-        }
-        let their_columns = comparisons(&holders, rows, &theirs)?;
-        let our_columns = comparisons(&leaves, rows, &ours)?;
-        if let Some(wanted) = their_columns.first() {
-            let agrees = |other: &Vec<(usize, Equality)>| {
-                other.iter().zip(wanted).all(|((_, a), (_, b))| a.agrees(b))
-            };
-            if !their_columns.iter().chain(&our_columns).all(agrees) {
-                return Err("its two sides have types that only the server can compare".into());
-            }
-        }
-        let before = self.groups.len();
-        let group = self.group(&referenced.name, &theirs, None, holders.clone());
-        if group == before {
-            self.emit(&holders, their_columns, group, 0, Nulls::Skip);
-        }
-        let nulls = if foreign.match_type == Match::Full { Nulls::Full } else { Nulls::Skip };
-        let tag = u32::try_from(number).unwrap_or(u32::MAX - 1).saturating_add(1);
-        self.emit(&leaves, our_columns, group, tag, nulls);
-        Ok(())
-    }
-}
-
-fn undecided(table: &Table, constraint: &str, why: &str) -> Finding {
-    Finding::new(Code::Undecided, why).table(&table.name).constraint(constraint)
-}
-
-/// For each stretch, the fields of the columns and how they compare.
-fn comparisons(
-    leaves: &[usize],
-    rows: &[Stretch<'_>],
-    columns: &[String],
-) -> Result<Vec<Vec<(usize, Equality)>>, String> {
-    let mut out = Vec::with_capacity(leaves.len());
-    for stretch in leaves.iter().filter_map(|leaf| rows.get(*leaf)) {
-        let mut compared = Vec::with_capacity(columns.len());
-        for name in columns {
-            let column = stretch.table.columns.iter().find(|column| column.name == *name);
-            let column = column.ok_or_else(|| format!("{} has no column {name}", stretch.shown))?;
-            let field = stretch
-                .field(name)
-                .ok_or_else(|| format!("column {name} is generated and not stored"))?;
-            let equality = Equality::of(column).ok_or_else(|| {
-                format!(
-                    "only the server knows when values of column {name} ({}) are equal",
-                    column.sql_type
-                )
-            })?;
-            compared.push((field, equality));
-        }
-        out.push(compared);
-    }
-    Ok(out)
-}
-
-/// Which stretches of rows make up a table: its own, or those of its partitions.
-struct Tree<'a> {
-    tables: HashMap<&'a Name, &'a Table>,
-    children: HashMap<&'a Name, Vec<&'a Name>>,
-    stretches: HashMap<&'a Name, usize>,
-}
-
-impl<'a> Tree<'a> {
-    fn new(manifest: &'a Manifest, rows: &'a [Stretch<'_>]) -> Self {
-        let mut children: HashMap<&Name, Vec<&Name>> = HashMap::new();
-        for table in &manifest.tables {
-            if let Some(parent) = &table.partition_of {
-                children.entry(parent).or_default().push(&table.name);
-            }
-        }
-        let stored = rows.iter().enumerate().filter(|(_, stretch)| !stretch.large_objects);
-        Self {
-            tables: manifest.tables.iter().map(|table| (&table.name, table)).collect(),
-            children,
-            stretches: stored.map(|(number, stretch)| (&stretch.table.name, number)).collect(),
-        }
-    }
-
-    fn table(&self, name: &Name) -> Option<&'a Table> {
-        self.tables.get(name).copied()
-    }
-
-    fn leaves(&self, name: &Name) -> Vec<usize> {
-        let (mut out, mut seen, mut open) = (Vec::new(), BTreeSet::new(), vec![name]);
-        while let Some(name) = open.pop() {
-            // A manifest may claim that a table is its own grandchild.
-            if seen.insert(name) {
-                out.extend(self.stretches.get(name));
-                open.extend(self.children.get(name).into_iter().flatten());
-            }
-        }
-        out.sort_unstable();
-        out
-    }
-
-    /// Whether a partition's key is part of one that its parent has, and is checked there.
-    fn implied(&self, table: &Table, key: &Key) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut parent = table.partition_of.as_ref();
-        let sorted = |columns: &[String]| columns.iter().cloned().collect::<BTreeSet<_>>();
-        let wanted = sorted(&key.columns);
-        while let Some(above) =
-            parent.filter(|above| seen.insert(*above)).and_then(|above| self.table(above))
-        {
-            let mut keys = above.primary_key.iter().chain(&above.unique);
-            if keys.any(|other| {
-                sorted(&other.columns) == wanted
-                    && other.nulls_not_distinct == key.nulls_not_distinct
-            }) {
-                return true;
-            }
-            parent = above.partition_of.as_ref();
-        }
-        false
-    }
-}
-
-/// What a row gives for one [`Emit`].
-pub(super) enum Given {
-    /// A record.
-    Record([u8; RECORD]),
-    /// Nothing: it has no key, or refers to nothing.
-    Nothing,
-    /// A violation of MATCH FULL, of the foreign key of this number.
-    Partial(usize),
-}
-
-impl Emit {
-    /// The record of a row whose unescaped values are given.
-    pub(super) fn record(
-        &self,
-        row: &Values<'_>,
-        stretch: usize,
-        number: u64,
-        scratch: &mut Vec<u8>,
-    ) -> Given {
-        scratch.clear();
-        let mut nulls = 0;
-        for (field, equality) in &self.columns {
-            let start = scratch.len();
-            scratch.extend_from_slice(&[0; 4]);
-            let length = match row.get(*field) {
-                None => {
-                    nulls += 1;
-                    u32::MAX
-                }
-                Some(Cell::Blob(digest)) => {
-                    scratch.extend_from_slice(&digest.0);
-                    32
-                }
-                Some(Cell::Value(value)) => {
-                    equality.write(value, scratch);
-                    u32::try_from(scratch.len() - start - 4).unwrap_or(u32::MAX - 1)
-                }
-            };
-            if let Some(place) = scratch.get_mut(start..start + 4) {
-                place.copy_from_slice(&length.to_be_bytes());
-            }
-        }
-        match self.nulls {
-            Nulls::Skip if nulls > 0 => return Given::Nothing,
-            Nulls::Full if nulls == self.columns.len() => return Given::Nothing,
-            Nulls::Full if nulls > 0 => {
-                return Given::Partial(
-                    usize::try_from(self.tag.saturating_sub(1)).unwrap_or(usize::MAX),
-                );
-            }
-            _ => {}
-        }
-        let mut out = Vec::with_capacity(RECORD);
-        out.extend_from_slice(&self.group.to_be_bytes());
-        out.extend_from_slice(&value(scratch));
-        out.extend_from_slice(&self.tag.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(stretch).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&number.to_be_bytes());
-        <[u8; RECORD]>::try_from(out).map_or(Given::Nothing, Given::Record)
-    }
-}
-
-/// One field's value, for comparing.
-#[derive(Clone, Debug)]
-pub(super) enum Cell<'a> {
-    /// Unescaped text; of a `bytea` that is in the row, its bytes.
-    Value(std::borrow::Cow<'a, [u8]>),
-    /// A blob, by its digest.
-    Blob(Digest),
-}
-
-/// A row's values; none for NULL.
-#[derive(Debug, Default)]
-pub(super) struct Values<'a>(pub(super) Vec<Option<Cell<'a>>>);
-
-impl Values<'_> {
-    pub(super) fn get(&self, field: usize) -> Option<&Cell<'_>> {
-        self.0.get(field).and_then(Option::as_ref)
-    }
-}
-
-/// Short values as they are, with their length; long ones by 120 bits of their SHA-256.
-fn value(bytes: &[u8]) -> Value {
-    let mut out = [0; 16];
-    let (head, rest) = out.split_at_mut(1);
-    let digest = Digest::of(bytes).0;
-    let (length, from) = match u8::try_from(bytes.len()) {
-        Ok(length @ ..16) => (length, bytes),
-        _ => (u8::MAX, digest.get(..15).unwrap_or(&digest)),
-    };
-    head.fill(length);
-    for (to, from) in rest.iter_mut().zip(from) {
-        *to = *from;
-    }
-    out
-}
+use crate::format::manifest::{ForeignKey, Manifest};
 
 /// A record taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -432,6 +25,10 @@ struct Record {
 }
 
 impl Record {
+    fn place(&self) -> Place {
+        (self.stretch, self.row)
+    }
+
     fn of(bytes: &[u8; RECORD]) -> Option<Self> {
         let (group, rest) = bytes.split_first_chunk::<4>()?;
         let (value, rest) = rest.split_first_chunk::<16>()?;
@@ -452,13 +49,16 @@ impl Record {
 struct Broken {
     count: u64,
     /// Stretch and row, and of a duplicate the row that has the value first.
-    first: BTreeSet<(u32, u64, Option<(u32, u64)>)>,
+    first: BTreeSet<(Place, Option<Place>)>,
 }
+
+/// The number of a stretch, and of a row in it.
+type Place = (u32, u64);
 
 impl Broken {
     fn add(&mut self, record: &Record, other: Option<&Record>) {
         self.count += 1;
-        self.first.insert((record.stretch, record.row, other.map(|o| (o.stretch, o.row))));
+        self.first.insert((record.place(), other.map(Record::place)));
         if self.first.len() > EXAMPLES {
             self.first.pop_last();
         }
@@ -488,7 +88,7 @@ pub(super) fn check(
         match (record.tag, held) {
             (0, None) => holder = Some(record),
             (0, Some(first)) => {
-                broken.entry((record.group, 0)).or_default().add(&record, Some(&first))
+                broken.entry((record.group, 0)).or_default().add(&record, Some(&first));
             }
             (_, Some(_)) => {}
             (tag, None) => broken.entry((record.group, tag)).or_default().add(&record, None),
@@ -516,9 +116,9 @@ fn duplicates(context: &Context<'_>, group: &Group, broken: &Broken, rows: &Rows
     // Without a constraint it is only what a foreign key refers to.
     let Some((name, code)) = &group.unique else { return };
     let mut told = Vec::new();
-    for (stretch, row, first) in &broken.first {
+    for ((stretch, row), first) in &broken.first {
         let Some(stretch) = rows.stretch(*stretch) else { continue };
-        let text = rows.describe(context, stretch, *row, &group.columns);
+        let text = describe(context, stretch, *row, &group.columns);
         let text = text.as_deref().unwrap_or("the value");
         let place = match first {
             Some((other, at)) => match rows.stretch(*other) {
@@ -530,7 +130,7 @@ fn duplicates(context: &Context<'_>, group: &Group, broken: &Broken, rows: &Rows
             None => "another row".into(),
         };
         let finding = Finding::new(*code, format!("{text} is also in {place}"));
-        told.push(about(finding, context, rows, stretch, *row).constraint(name));
+        told.push(about(finding, context, stretch, *row).constraint(name));
     }
     tell(context, told, broken.count);
 }
@@ -562,13 +162,13 @@ fn dangling(
         Code::UncheckedConstraintViolated
     };
     let mut told = Vec::new();
-    for (stretch, row, _) in &broken.first {
+    for ((stretch, row), _) in &broken.first {
         let Some(stretch) = rows.stretch(*stretch) else { continue };
-        let text = rows.describe(context, stretch, *row, &foreign.columns);
+        let text = describe(context, stretch, *row, &foreign.columns);
         let text = text.as_deref().unwrap_or("the value");
         let finding =
             Finding::new(code, format!("{text} is not in {} ({columns})", foreign.references));
-        let finding = about(finding, context, rows, stretch, *row).constraint(&foreign.name);
+        let finding = about(finding, context, stretch, *row).constraint(&foreign.name);
         told.push(match foreign.columns.as_slice() {
             [column] => finding.column(column),
             _ => finding,
@@ -577,14 +177,8 @@ fn dangling(
     tell(context, told, broken.count);
 }
 
-fn about(
-    finding: Finding,
-    context: &Context<'_>,
-    rows: &Rows<'_>,
-    stretch: &Stretch<'_>,
-    row: u64,
-) -> Finding {
-    let key = rows.describe(context, stretch, row, stretch.key());
+fn about(finding: Finding, context: &Context<'_>, stretch: &Stretch<'_>, row: u64) -> Finding {
+    let key = describe(context, stretch, row, stretch.key());
     finding.table(&stretch.shown).row(row).key(key.filter(|_| !stretch.key().is_empty()))
 }
 
@@ -592,7 +186,9 @@ fn about(
 fn tell(context: &Context<'_>, examples: Vec<Finding>, count: u64) {
     let more = count.saturating_sub(u64::try_from(examples.len()).unwrap_or(0));
     let last = examples.last().cloned();
-    examples.into_iter().for_each(|finding| context.findings.add(finding));
+    for finding in examples {
+        context.findings.add(finding);
+    }
     if let Some(last) = last.filter(|_| more > 0) {
         context.findings.add_more(&last, more);
     }
@@ -616,18 +212,5 @@ fn sequences(context: &Context<'_>, manifest: &Manifest, rows: &Rows<'_>) {
             let finding = Finding::new(Code::SequenceBehind, what);
             context.findings.add(finding.table(&owned.table).column(&owned.column));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_told_apart() {
-        let all =
-            [&b""[..], b"\0", b"\0\0", b"a", &[b'a'; 15], &[b'a'; 16], &[b'a'; 17], &[255; 15]];
-        let values: BTreeSet<Value> = all.iter().map(|bytes| value(bytes)).collect();
-        assert_eq!(values.len(), all.len());
     }
 }

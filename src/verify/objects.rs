@@ -69,9 +69,9 @@ pub(super) fn check(context: &Context<'_>) -> Result<Stored, VerifyError> {
 pub(super) fn with_object<T>(
     context: &Context<'_>,
     entry: &EntryRecord,
-    take: impl FnOnce(Option<&Head>, Result<&[u8], Finding>) -> T,
+    take: impl FnOnce(Option<&Head>, Result<&[u8], Box<Finding>>) -> T,
 ) -> T {
-    let told = |error: &ReadError| read_finding(context.file, entry, error);
+    let told = |error: &ReadError| Box::new(read_finding(context.file, entry, error));
     let head = match reader::read_head(context.file, entry) {
         Ok(head) => head,
         Err(error) => return take(None, Err(told(&error))),
@@ -102,7 +102,7 @@ fn pack(context: &Context<'_>, stored: &Stored, number: u64, entry: &EntryRecord
         let raw = match raw {
             Ok(raw) => Some(raw),
             Err(finding) => {
-                context.findings.add(finding);
+                context.findings.add(*finding);
                 None
             }
         };

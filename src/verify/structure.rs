@@ -1,5 +1,6 @@
 //! The container: seal, manifest, index, and that the entries fill the file as they must.
 
+use std::cmp::Ordering;
 use std::io;
 
 use super::codes::Code;
@@ -193,11 +194,10 @@ pub(super) fn read_finding(file: &dyn ReadAt, entry: &EntryRecord, error: &ReadE
 
 fn object_code(file: &dyn ReadAt, entry: &EntryRecord, problem: &ObjectError) -> Code {
     match problem {
-        ObjectError::Name => Code::HeadDigest,
         ObjectError::Head(_) if past_end(file, entry) => Code::MissingEntry,
         // Damage can make a head malformed before its digest is looked at.
         ObjectError::Head(_) if head_is_as_written(file, entry) => Code::HeadMalformed,
-        ObjectError::Head(_) => Code::HeadDigest,
+        ObjectError::Head(_) | ObjectError::Name => Code::HeadDigest,
         ObjectError::Body => Code::BodyDigest,
         ObjectError::Framing => Code::RawFraming,
         ObjectError::Decode(_) => Code::BodyDoesNotDecode,
@@ -361,12 +361,15 @@ fn place(context: &Context<'_>, name: &str, at: &Place, cursor: u64, deep: bool)
 
 /// Whether something begins where what is in front of it ends.
 fn between(findings: &Findings, name: &str, cursor: u64, start: u64) {
-    let (code, what) = if start > cursor {
-        (Code::Gap, format!("{} bytes before it belong to no entry", start - cursor))
-    } else if start < cursor {
-        (Code::Overlap, format!("it begins {} bytes before the one in front ends", cursor - start))
-    } else {
-        return;
+    let (code, what) = match start.cmp(&cursor) {
+        Ordering::Greater => {
+            (Code::Gap, format!("{} bytes before it belong to no entry", start - cursor))
+        }
+        Ordering::Less => {
+            let what = format!("it begins {} bytes before the one in front ends", cursor - start);
+            (Code::Overlap, what)
+        }
+        Ordering::Equal => return,
     };
     findings.add(Finding::new(code, what).entry(name).offset(cursor.min(start)));
 }

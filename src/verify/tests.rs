@@ -211,7 +211,7 @@ impl Sample {
                 }
                 writer.batch(&builder.finish()).unwrap();
             } else {
-                let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+                let text = rows.join("\n") + if rows.is_empty() { "" } else { "\n" };
                 writer.batch(&Batch::from_copy_text(text.into_bytes()).unwrap()).unwrap();
             }
             table.data = Some(writer.end_table().unwrap());
