@@ -20,7 +20,7 @@ use crate::format::digest::Digest;
 use crate::format::manifest::{IndexFacts, Manifest, Name, TableData};
 use crate::format::rows::Bytea;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
-use crate::io::{AtomicFile, DiskFile};
+use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::pg::catalog::{self, Catalog};
 use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
@@ -240,12 +240,12 @@ fn read_back(
     progress: &Arc<dyn Progress>,
 ) -> Result<Report, CreateError> {
     let path = options.output.clone();
-    let disk = match DiskFile::open(file.partial_path()) {
-        Ok(disk) => disk,
+    let disk: Arc<dyn ReadAt> = match DiskFile::open(file.partial_path()) {
+        Ok(disk) => Arc::new(disk),
         Err(source) => return Err(CreateError::Output { path, source }),
     };
     let how = VerifyOptions { level: Level::Full, memory: options.memory };
-    let report = match verify::run(Arc::new(disk), &how, progress.as_ref()) {
+    let report = match verify::run(&disk, &how, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
         Err(source) => return Err(CreateError::Verify { path, source }),

@@ -236,7 +236,7 @@ pub fn run(
         Arc::new(DiskFile::open(path).map_err(|error| open(OpenError::Io(error)))?);
     let started = Instant::now();
     let how = VerifyOptions { level: Level::Full, memory: options.memory };
-    let verified = match verify::run(Arc::clone(&file), &how, progress.as_ref()) {
+    let verified = match verify::run(&file, &how, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(RestoreError::Interrupted),
         Err(source) => return Err(RestoreError::Verify { path: path.clone(), source }),
