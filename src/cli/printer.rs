@@ -31,6 +31,7 @@ pub(super) struct Paint(bool);
 
 impl Paint {
     /// Plain text, always.
+    #[cfg(test)]
     pub(super) const NEVER: Self = Self(false);
 
     fn of(terminal: bool) -> Self {

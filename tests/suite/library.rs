@@ -1,6 +1,6 @@
-//! A database into an archive and back, on real servers. Guards against values that change on
-//! their way, archives that depend on how many read them, files that look finished and are not,
-//! and restores into what is not empty.
+//! A database into an archive and back through the library, on real servers. Guards against values
+//! that change on their way, archives that depend on how many read them, files that look finished
+//! and are not, and restores into what is not empty.
 
 use std::fs;
 use std::path::{Path, PathBuf};
