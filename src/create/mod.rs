@@ -260,9 +260,10 @@ fn read_back(
 }
 
 /// Whether a finding says that the archive is not what was read, rather than that the data was at
-/// fault before (a reference that resolves to nothing, say: class 6 and later).
+/// fault before (a reference that resolves to nothing, say: classes 6 and 7).
 fn is_damage(finding: &Finding) -> bool {
-    finding.severity == Severity::Error && finding.code.id().as_bytes().get(1) < Some(&b'6')
+    let class = finding.code.id().as_bytes().get(1);
+    finding.severity == Severity::Error && !matches!(class, Some(b'6' | b'7'))
 }
 
 struct Made {
