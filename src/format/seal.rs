@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_seen() {
         let place = |n| Place { offset: n, length: n * 2, digest: Digest::of(&[1]) };
-        let seal = Seal { total: 9, created: 8, index: place(3), manifest: place(4), tail: place(5) };
+        let seal =
+            Seal { total: 9, created: 8, index: place(3), manifest: place(4), tail: place(5) };
         let bytes = seal.encode();
         assert_eq!(Seal::decode(&bytes), Ok(seal));
         for bit in 0..COPY * 8 {

@@ -71,7 +71,9 @@ impl Mending<'_> {
     fn all(&mut self, scan: &Scan) -> Result<(), RepairError> {
         if scan.is_empty() {
             let none = match self.seal {
-                Some(seal) if seal.tail == Place::default() => "the archive was made without parity",
+                Some(seal) if seal.tail == Place::default() => {
+                    "the archive was made without parity"
+                }
                 _ => "no parity is found in it",
             };
             self.beyond(0, self.file.len(), none);
@@ -168,11 +170,7 @@ impl Mending<'_> {
 
     /// Mends the tail and its parity. Where nothing is left of that parity, index and manifest may
     /// still be whole, and the seal know them.
-    fn tail(
-        &mut self,
-        scan: &Scan,
-        protection: Protection,
-    ) -> Result<Option<Behind>, RepairError> {
+    fn tail(&mut self, scan: &Scan, protection: Protection) -> Result<Option<Behind>, RepairError> {
         let (true, Some(first), Some(last)) =
             (scan.has_whole_tail(), scan.tail.first(), scan.tail.last())
         else {
@@ -288,11 +286,7 @@ impl Mending<'_> {
 
     /// Parity entries of which no head was found: where their window is whole, they are made again,
     /// and the index knows their digest.
-    fn lost_blocks(
-        &mut self,
-        behind: &Behind,
-        protection: Protection,
-    ) -> Result<(), RepairError> {
+    fn lost_blocks(&mut self, behind: &Behind, protection: Protection) -> Result<(), RepairError> {
         let Some(entries) = self.parity_entries(behind) else {
             let Place { offset, length, .. } = behind.index;
             self.beyond(offset, length, "the index is not one");
@@ -338,7 +332,11 @@ impl Mending<'_> {
         }
         self.report.windows += 1;
         self.target.write_all_at(&data, from)?;
-        self.write(&ustar::header(&name, entry.length, created), to, &format!("tar header of {name}"))?;
+        self.write(
+            &ustar::header(&name, entry.length, created),
+            to,
+            &format!("tar header of {name}"),
+        )?;
         self.write(&block, entry.offset, &name)?;
         self.extents.push((from, to));
         self.extents.push((to, entry.offset.saturating_add(entry.length)));

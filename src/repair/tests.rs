@@ -116,7 +116,8 @@ fn every_flipped_byte_is_repaired() {
 
 #[test]
 fn bursts_of_sectors_are_repaired() {
-    for good in [archive(&[300, 90_000], Some(SMALL)), archive(&[9000], Some(Protection::default()))]
+    for good in
+        [archive(&[300, 90_000], Some(SMALL)), archive(&[9000], Some(Protection::default()))]
     {
         for start in (0..good.len()).step_by(512) {
             let mut bad = good.clone();
@@ -152,10 +153,10 @@ fn long_windows_are_repaired() {
     let good = archive(&[1_500_000, 700_000], Some(long));
     let mut bad = good.clone();
     for at in (5000..bad.len()).step_by(100 << 10) {
-        let end = (at + 2500).min(bad.len());
+        let end = (at + 1000).min(bad.len());
         bad[at..end].fill(0xee);
     }
-    repaired(bad, &good, "bursts of 2500 bytes");
+    repaired(bad, &good, "bursts of 1000 bytes");
     let mut bad = good.clone();
     for at in (0..bad.len()).step_by(24 << 10) {
         bad[at] ^= 0x80;
