@@ -282,6 +282,12 @@ pub(super) struct Repair {
     /// Replace FIXED if it is there
     #[arg(short, long)]
     pub(super) force: bool,
+    /// If FILE is beyond repair, write a new archive of what is whole
+    ///
+    /// Rows that are damaged, or whose blobs are, are left out and listed. The
+    /// new archive says in its comment that it is not complete.
+    #[arg(long)]
+    pub(super) salvage: bool,
     /// Memory for verifying the result, such as 256M or 1G
     ///
     /// Repairing itself takes about 100 MiB.

@@ -201,6 +201,10 @@ fn repair(error: &RepairError) -> Trouble {
         RepairError::Verify(VerifyError::Interrupted) | RepairError::Interrupted => {
             Failure::Interrupted.explain()
         }
+        RepairError::Nothing(_) => Trouble::new(Exit::Failed, chain(error)).hint(
+            "rows and images can still be taken out of a broken archive by hand: \
+             pgark-1.txt at the beginning of the file says how",
+        ),
         RepairError::Output(_) | RepairError::Verify(_) => Trouble::new(Exit::Failed, chain(error)),
     }
 }

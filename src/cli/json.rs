@@ -420,6 +420,8 @@ pub(super) struct Repaired<'a> {
     beyond: &'a [Stretch],
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<Verified<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salvaged: Option<&'a repair::Salvage>,
     millis: u64,
 }
 
@@ -436,7 +438,7 @@ impl<'a> Repaired<'a> {
             schema: SCHEMA,
             command: "repair",
             file: file.display().to_string(),
-            output: report.whole.then(|| output.display().to_string()),
+            output: (report.whole || done.salvaged.is_some()).then(|| output.display().to_string()),
             ok: report.whole,
             bytes_before: report.bytes_before,
             bytes: report.bytes,
@@ -445,6 +447,7 @@ impl<'a> Repaired<'a> {
             repaired: &report.repaired,
             beyond: &report.beyond,
             verified: done.verified.as_ref().map(|report| Verified::new(output, report, false, 0)),
+            salvaged: done.salvaged.as_ref(),
             millis: millis(took),
         }
     }

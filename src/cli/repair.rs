@@ -23,6 +23,7 @@ pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
         output: typed.output.clone(),
         overwrite: typed.force,
         memory: typed.memory,
+        salvage: typed.salvage,
     };
     let bars = context.bars();
     let began = Instant::now();
@@ -50,14 +51,28 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
     if !report.whole {
         let verdict = paint.paint(Style::Bad, "BEYOND REPAIR.");
         let bytes: u64 = report.beyond.iter().map(|stretch| stretch.length).sum();
-        _ = writeln!(out, "{file}: {verdict} Nothing was written.");
+        let written = match &done.salvaged {
+            None => "Nothing was written.".to_owned(),
+            Some(salvage) => format!(
+                "{fixed} has what is whole: {} of {} rows.",
+                count(salvage.rows_kept),
+                count(salvage.rows_kept.saturating_add(salvage.rows_lost))
+            ),
+        };
+        _ = writeln!(out, "{file}: {verdict} {written}");
+        for lost in done.salvaged.iter().flat_map(|salvage| &salvage.lost).take(SHOWN) {
+            let to = lost.row.saturating_add(lost.rows).saturating_sub(1);
+            _ = writeln!(out, "  lost: {} rows {} to {to}: {}", lost.table, lost.row, lost.what);
+        }
         _ = writeln!(out, "  {} cannot be made whole:", size(bytes));
         list(&mut out, &report.beyond);
         if !report.repaired.is_empty() {
             _ = writeln!(out, "  What else is damaged could be repaired:");
             list(&mut out, &report.repaired);
         }
-        _ = writeln!(out, "  pgark verify {file} says which tables and rows are hit.");
+        if done.salvaged.is_none() {
+            _ = writeln!(out, "  pgark verify {file} says which tables and rows are hit.");
+        }
         return out;
     }
     let faults = done.verified.as_ref().is_some_and(|report| !report.ok);

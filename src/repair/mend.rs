@@ -145,6 +145,10 @@ impl Mending<'_> {
                 for (offset, length) in runs(head, &lost) {
                     self.beyond(offset, length, format!("{}: {error}", name(head)));
                 }
+                // As it was: what is whole in it can be salvaged.
+                let length = usize::try_from(head.length).unwrap_or(0);
+                let data = scan::read(self.file, head.start, head.length, 512).bytes;
+                self.target.write_all_at(data.get(..length).unwrap_or_default(), head.start)?;
                 return Ok(false);
             }
             for (offset, length) in runs(head, &lost) {
@@ -326,12 +330,12 @@ impl Mending<'_> {
         let Some(window) = windows.finished().pop() else { return Ok(()) };
         let head = window.head(Kind::Window, entry.number, created, entry.offset);
         let block = window.block(&head);
+        self.target.write_all_at(&data, from)?;
         if Digest::of(&block) != entry.digest {
             self.beyond(from, length, what);
             return Ok(());
         }
         self.report.windows += 1;
-        self.target.write_all_at(&data, from)?;
         self.write(
             &ustar::header(&name, entry.length, created),
             to,

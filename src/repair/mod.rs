@@ -5,6 +5,7 @@
 //! is made again. The result is verified like any archive before it gets its name.
 
 mod mend;
+mod salvage;
 mod scan;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::progress::{Phase, Progress};
 use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
 
 pub use mend::mend;
+pub use salvage::{LostRows, Salvage};
 
 /// Version of the report's fields, for those who read it as JSON.
 pub const REPORT_VERSION: u32 = 1;
@@ -79,6 +81,9 @@ pub enum RepairError {
     /// The result could not be verified.
     #[error("the repaired file could not be verified: {0}")]
     Verify(#[from] VerifyError),
+    /// Not even a part of it can be salvaged.
+    #[error("nothing can be salvaged: {0}")]
+    Nothing(String),
     /// The person wanted it to stop.
     #[error("interrupted")]
     Interrupted,
@@ -142,6 +147,8 @@ pub struct RepairOptions {
     pub overwrite: bool,
     /// Memory for verifying the result.
     pub memory: usize,
+    /// Whether to write a new archive of what is whole if the file is beyond repair.
+    pub salvage: bool,
 }
 
 /// What was done, and what verifying the result said: `None` where nothing was kept.
@@ -151,6 +158,8 @@ pub struct Repaired {
     pub report: RepairReport,
     /// The verification of the result.
     pub verified: Option<Report>,
+    /// What is in the result if it was salvaged, and what is not.
+    pub salvaged: Option<Salvage>,
 }
 
 /// Repairs an archive. The result gets its name only if it is whole and verifies; the damaged file
@@ -166,8 +175,32 @@ pub fn run(options: &RepairOptions, progress: &dyn Progress) -> Result<Repaired,
     progress.begin(Phase::Repair, 0, file.len().saturating_mul(2));
     let mut report = mend(&file, &mut target, progress)?;
     if !report.whole {
-        return Ok(Repaired { report, verified: None });
+        if options.salvage {
+            // Where the seal could be made again, the mended file is the better source.
+            let mended = report.bytes > 0;
+            let source = if mended { DiskFile::open(output.partial_path())? } else { file };
+            return salvaged(options, report, source, progress);
+        }
+        return Ok(Repaired { report, verified: None, salvaged: None });
     }
+    let verified = verified(options, &output, progress)?;
+    if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
+        // Every byte is what its checksum says, so it was written like this.
+        let what = format!("the result does not verify: {finding}");
+        let offset = finding.offset.unwrap_or(0);
+        report.beyond.push(Stretch { offset, length: 0, what });
+        report.whole = false;
+        return Ok(Repaired { report, verified: Some(verified), salvaged: None });
+    }
+    output.commit()?;
+    Ok(Repaired { report, verified: Some(verified), salvaged: None })
+}
+
+fn verified(
+    options: &RepairOptions,
+    output: &AtomicFile,
+    progress: &dyn Progress,
+) -> Result<Report, RepairError> {
     output.sync()?;
     let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(output.partial_path())?);
     let how = VerifyOptions { level: Level::Full, memory: options.memory };
@@ -175,16 +208,26 @@ pub fn run(options: &RepairOptions, progress: &dyn Progress) -> Result<Repaired,
     if progress.interrupted() {
         return Err(RepairError::Interrupted);
     }
+    Ok(verified)
+}
+
+/// A new archive of what is whole. It is kept if its own bytes are right: that rows are missing
+/// which others refer to is to be expected.
+fn salvaged(
+    options: &RepairOptions,
+    report: RepairReport,
+    source: DiskFile,
+    progress: &dyn Progress,
+) -> Result<Repaired, RepairError> {
+    let output = create(&options.output, options.overwrite)?;
+    let file = output.file().try_clone()?;
+    let salvage = salvage::salvage(Arc::new(source), file, options.memory, progress)?;
+    let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
-        // Every byte is what its checksum says, so it was written like this.
-        let what = format!("the result does not verify: {finding}");
-        let offset = finding.offset.unwrap_or(0);
-        report.beyond.push(Stretch { offset, length: 0, what });
-        report.whole = false;
-        return Ok(Repaired { report, verified: Some(verified) });
+        return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));
     }
     output.commit()?;
-    Ok(Repaired { report, verified: Some(verified) })
+    Ok(Repaired { report, verified: Some(verified), salvaged: Some(salvage) })
 }
 
 fn create(path: &Path, overwrite: bool) -> Result<AtomicFile, RepairError> {

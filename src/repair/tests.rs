@@ -106,7 +106,7 @@ fn protected_archives_are_good_and_the_same_every_time() {
 /// The heart of the promise.
 #[test]
 fn every_flipped_byte_is_repaired() {
-    let good = archive(&[300, 20_000], Some(SMALL));
+    let good = archive(&[300, 2000], Some(SMALL));
     (0..good.len()).into_par_iter().for_each(|at| {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
@@ -158,7 +158,7 @@ fn long_windows_are_repaired() {
     }
     repaired(bad, &good, "bursts of 1000 bytes");
     let mut bad = good.clone();
-    for at in (0..bad.len()).step_by(24 << 10) {
+    for at in (0..bad.len()).step_by(60 << 10) {
         bad[at] ^= 0x80;
     }
     repaired(bad, &good, "single bytes");
@@ -239,6 +239,7 @@ fn the_repaired_file_appears_only_if_it_is_whole() {
         output: path("fixed"),
         overwrite: false,
         memory: 64 << 20,
+        salvage: false,
     };
     let done = run(&options, &Silent).unwrap();
     assert!(done.report.whole && done.verified.is_some_and(|report| report.ok));
@@ -249,4 +250,48 @@ fn the_repaired_file_appears_only_if_it_is_whole() {
     std::fs::write(path("bad"), &bad).unwrap();
     let done = run(&RepairOptions { output: path("other"), ..options }, &Silent).unwrap();
     assert!(!done.report.whole && !path("other").exists());
+}
+
+/// What is beyond repair is left out, and said; all else is in a new archive that verifies.
+#[test]
+fn rows_that_are_whole_are_salvaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let sizes = [500, 4_300_000, 70_000, 500, 10];
+    for protection in [None, Some(Protection { share: 4, ..Protection::default() })] {
+        let good = archive(&sizes, protection);
+        let mut bad = good.clone();
+        // Within the one large value.
+        bad[1_000_000..2_500_000].fill(0);
+        std::fs::write(path("bad"), &bad).unwrap();
+        let options = RepairOptions {
+            file: path("bad"),
+            output: path("salvaged"),
+            overwrite: true,
+            memory: 64 << 20,
+            salvage: true,
+        };
+        let done = run(&options, &Silent).unwrap();
+        assert!(!done.report.whole);
+        let salvage = done.salvaged.unwrap();
+        let hit = |row: u64| {
+            salvage.lost.iter().any(|lost| lost.row <= row && row < lost.row + lost.rows)
+        };
+        // What shares a pack with it may be lost too.
+        assert!(hit(2) && !hit(3) && !hit(5), "{salvage:#?}");
+        assert_eq!(salvage.rows_kept + salvage.rows_lost, 5);
+        let bytes = std::fs::read(path("salvaged")).unwrap();
+        let report = verdict(bytes.clone());
+        assert!(report.ok && report.rows == salvage.rows_kept, "{:#?}", report.findings);
+        let opened = crate::format::reader::Archive::from_file(Arc::new(bytes)).unwrap();
+        let comment = opened.manifest().source.comment.clone().unwrap();
+        assert!(comment.starts_with("SALVAGED") && comment.contains("large objects"), "{comment}");
+        // Not damaged at all: repaired, never salvaged.
+        std::fs::write(path("bad"), &good).unwrap();
+        let done = run(&options, &Silent).unwrap();
+        assert!(protection.is_none() || done.report.whole && done.salvaged.is_none());
+        // Without its end nobody knows its tables.
+        std::fs::write(path("bad"), &good[..good.len() / 2]).unwrap();
+        assert!(matches!(run(&options, &Silent), Err(RepairError::Nothing(_))));
+    }
 }
