@@ -30,6 +30,7 @@
 pub mod format;
 pub mod io;
 pub mod progress;
+pub mod repair;
 pub mod verify;
 
 #[cfg(feature = "postgres")]

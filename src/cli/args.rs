@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::units;
+use super::units::{self, Parity};
 
 /// Everything that can be typed.
 #[derive(Parser, Debug)]
@@ -65,6 +65,7 @@ pub(super) enum Verb {
     Restore(Restore),
     Inspect(Inspect),
     Cat(Cat),
+    Repair(Repair),
 }
 
 /// Save a database to an archive
@@ -116,6 +117,13 @@ pub(super) struct Create {
         long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "30s"
     )]
     pub(super) lock_timeout: Duration,
+    /// Percent of the file to add as parity for pgark repair, up to 25; 0 is none
+    ///
+    /// Damage up to about this share of every 64 MiB can then be repaired.
+    #[arg(
+        long, value_name = "PERCENT", value_parser = units::parse_parity, default_value = "3.1"
+    )]
+    pub(super) parity: Parity,
     /// Words about this backup, kept in the archive
     #[arg(long, value_name = "TEXT")]
     pub(super) comment: Option<String>,
@@ -249,6 +257,45 @@ pub(super) struct Cat {
     /// How rows are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Copy)]
     pub(super) format: Format,
+}
+
+/// Make a damaged archive whole again from its parity
+///
+/// Finds what is damaged, mends it, and verifies the result, which is the file
+/// as it was written, byte for byte. Where more is lost than parity can give
+/// back, that is said and nothing is written. The damaged file is never changed.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark repair shop.pgark -o shop_repaired.pgark
+  pgark repair /mnt/failing/shop.pgark -o /srv/shop.pgark --json
+
+Parts of the file that the disk cannot read count as damage, and so does a
+missing end. A file that is not damaged is copied.")]
+pub(super) struct Repair {
+    /// Damaged archive
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Repaired archive to write
+    #[arg(short, long, value_name = "FIXED")]
+    pub(super) output: PathBuf,
+    /// Replace FIXED if it is there
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// If FILE is beyond repair, write a new archive of what is whole
+    ///
+    /// Rows that are damaged, or whose blobs are, are left out and listed. The
+    /// new archive says in its comment that it is not complete.
+    #[arg(long)]
+    pub(super) salvage: bool,
+    /// Memory for verifying the result, such as 256M or 1G
+    ///
+    /// Repairing itself takes about 100 MiB.
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
+    pub(super) memory: usize,
+    /// Report as one JSON object on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
 }
 
 /// How rows are written.

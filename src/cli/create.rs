@@ -14,6 +14,7 @@ use super::printer::Style;
 use super::render;
 use super::units::{self, counted, size, span};
 use crate::create::{self, CreateOptions, CreateReport};
+use crate::format::parity::Protection;
 use crate::pg::Params;
 use crate::progress::Progress;
 
@@ -63,6 +64,7 @@ fn meaning(typed: &Create) -> Result<CreateOptions, Failure> {
         created: typed.created,
         snapshot: typed.snapshot.clone(),
         read_back: !typed.no_read_back,
+        parity: typed.parity.0.map(|share| Protection { share, ..Protection::default() }),
     })
 }
 

@@ -15,6 +15,7 @@ use super::servers;
 use crate::create::CreateError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
+use crate::repair::RepairError;
 use crate::restore::RestoreError;
 use crate::verify::{Report, VerifyError};
 
@@ -57,6 +58,8 @@ pub(super) enum Failure {
     Create(Box<CreateError>),
     /// A restore was refused or did not come to its end.
     Restore(Box<RestoreError>),
+    /// A repair could not be tried, or its result not be kept.
+    Repair(Box<RepairError>),
 }
 
 /// A failure in words.
@@ -127,6 +130,7 @@ impl Failure {
             Self::Create(error) => servers::create(error),
             Self::Restore(error) => servers::restore(error),
             Self::Verify(path, error) => verification(path, error),
+            Self::Repair(error) => repair(error),
             Self::Damage { path, what, problem } => {
                 let error = format!("{}: {what}: {problem}", path.display());
                 damaged(path, Trouble::new(Exit::Failed, error))
@@ -184,6 +188,24 @@ pub(super) fn verification(path: &Path, error: &VerifyError) -> Trouble {
         )),
         VerifyError::Thread(_) => trouble.hint("the system is at a limit: see ulimit -u"),
         VerifyError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+fn repair(error: &RepairError) -> Trouble {
+    match error {
+        RepairError::Input { path, source } => file(path, source),
+        RepairError::Exists(path) => {
+            Trouble::new(Exit::Failed, format!("{} exists", path.display()))
+                .hint("--force replaces it")
+        }
+        RepairError::Verify(VerifyError::Interrupted) | RepairError::Interrupted => {
+            Failure::Interrupted.explain()
+        }
+        RepairError::Nothing(_) => Trouble::new(Exit::Failed, chain(error)).hint(
+            "rows and images can still be taken out of a broken archive by hand: \
+             pgark-1.txt at the beginning of the file says how",
+        ),
+        RepairError::Output(_) | RepairError::Verify(_) => Trouble::new(Exit::Failed, chain(error)),
     }
 }
 

@@ -12,6 +12,7 @@ use super::hints::Trouble;
 use super::printer::Printer;
 use crate::create::CreateReport;
 use crate::format::manifest::{Key, Name, Source, Table};
+use crate::repair::{self, Stretch};
 use crate::restore::RestoreReport;
 use crate::verify::{Finding, Level, Report, TableReport};
 
@@ -398,6 +399,56 @@ impl<'a> Restored<'a> {
             verifying_millis: millis(report.verifying),
             restoring_millis: millis(report.restoring),
             comparing_millis: millis(report.comparing),
+        }
+    }
+}
+
+/// What `repair` says.
+#[derive(Serialize)]
+pub(super) struct Repaired<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    ok: bool,
+    bytes_before: u64,
+    bytes: u64,
+    windows: u64,
+    windows_damaged: u64,
+    repaired: &'a [Stretch],
+    beyond: &'a [Stretch],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<Verified<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salvaged: Option<&'a repair::Salvage>,
+    millis: u64,
+}
+
+impl<'a> Repaired<'a> {
+    /// What came of repairing `file`.
+    pub(super) fn new(
+        file: &Path,
+        output: &Path,
+        done: &'a repair::Repaired,
+        took: Duration,
+    ) -> Self {
+        let report = &done.report;
+        Self {
+            schema: SCHEMA,
+            command: "repair",
+            file: file.display().to_string(),
+            output: (report.whole || done.salvaged.is_some()).then(|| output.display().to_string()),
+            ok: report.whole,
+            bytes_before: report.bytes_before,
+            bytes: report.bytes,
+            windows: report.windows,
+            windows_damaged: report.windows_damaged,
+            repaired: &report.repaired,
+            beyond: &report.beyond,
+            verified: done.verified.as_ref().map(|report| Verified::new(output, report, false, 0)),
+            salvaged: done.salvaged.as_ref(),
+            millis: millis(took),
         }
     }
 }

@@ -14,6 +14,7 @@ mod names;
 mod printer;
 mod redact;
 mod render;
+mod repair;
 mod restore;
 mod rowtext;
 mod servers;
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Restore(typed) => restore::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
+        Verb::Repair(typed) => repair::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -84,6 +86,7 @@ impl Context {
             Verb::Verify(_) | Verb::Cat(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
+            Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
         };
         if let Some((command, file)) = json {
             let findings = failure.report().map_or(&[][..], |report| &report.findings);

@@ -133,6 +133,18 @@ fn bad_verdict(report: &Report, paint: Paint) -> String {
 }
 
 /// Whether the file itself is hit, or only what was saved in it was not in order.
+/// Where damage was found: that parity may be enough to mend it. Whether it is, a repair tells.
+pub(super) fn repair_hint(file: &Path, report: &Report) -> Option<String> {
+    let archive = !report.findings.iter().any(|finding| finding.code == Code::NotAnArchive);
+    let damaged = !report.ok && !report.too_new && archive && is_damaged(report);
+    let file = file.display();
+    damaged.then(|| {
+        format!(
+            "\npgark repair {file} -o FIXED mends it if its parity is enough, and says if not.\n"
+        )
+    })
+}
+
 fn is_damaged(report: &Report) -> bool {
     // Codes from 4xx on that break no section of the format are about the data.
     let of_data = |code: Code| code.spec().is_empty() && code.id() >= "E4";

@@ -33,6 +33,27 @@ pub(super) fn parse_memory(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|_| "this machine cannot address so much".to_owned())
 }
 
+/// How much parity an archive gets: parity shards for 1024 of data, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Parity(pub(super) Option<u32>);
+
+/// Reads a share of parity in percent, with up to two decimals.
+pub(super) fn parse_parity(text: &str) -> Result<Parity, String> {
+    const WANTED: &str = "parity is a percentage from 0 to 25, such as 3.1";
+    let (whole, decimals) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(decimals) || decimals.len() > 2 {
+        return Err(WANTED.to_owned());
+    }
+    let hundredths: u32 =
+        format!("{whole}{decimals:0<2}").parse().map_err(|_| WANTED.to_owned())?;
+    match hundredths {
+        0 => Ok(Parity(None)),
+        1..=2500 => Ok(Parity(Some((hundredths * 1024).div_ceil(10_000)))),
+        _ => Err(WANTED.to_owned()),
+    }
+}
+
 /// Reads a duration: numbers and units (`ms`, `s`, `min` or `m`, `h`, `d`), such as `30s`,
 /// `500ms` or `1h30m`. A unit is required: PostgreSQL would read a bare number as milliseconds,
 /// the shell as seconds.
@@ -166,6 +187,17 @@ pub(super) fn stamp(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn parity_is_a_percentage() {
+        let share = |text| parse_parity(text).map(|Parity(share)| share).ok();
+        assert_eq!(share("3.1"), Some(Some(32)));
+        assert_eq!(share("0"), Some(None));
+        assert_eq!((share("25"), share("0.05")), (Some(Some(256)), Some(Some(1))));
+        for bad in ["", "-1", "25.01", "3.123", "x", ".", "3%", "99999999999"] {
+            assert_eq!(share(bad), None, "{bad}");
+        }
+    }
+
     use super::*;
 
     #[test]

@@ -73,6 +73,9 @@ fn tell(file: &Path, typed: &Verify, report: &Report, took: Duration, context: &
     } else if exit != Exit::Clean || !printer.is_quiet() {
         let text = render::verification(file, report, typed.strict, took, printer.out_paint());
         printer.result(&text);
+        if let Some(hint) = render::repair_hint(file, report) {
+            printer.result(&hint);
+        }
     }
     exit
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::format::batch::Batch;
 use crate::format::digest::Digest;
 use crate::format::manifest::{IndexFacts, Manifest, Name, TableData};
+use crate::format::parity::Protection;
 use crate::format::rows::Bytea;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
 use crate::io::{AtomicFile, DiskFile, ReadAt};
@@ -55,6 +56,8 @@ pub struct CreateOptions {
     pub snapshot: Option<String>,
     /// Whether to verify the archive before it gets its name.
     pub read_back: bool,
+    /// The parity to add, if any: what makes damage repairable.
+    pub parity: Option<Protection>,
 }
 
 /// What was made.
@@ -260,9 +263,10 @@ fn read_back(
 }
 
 /// Whether a finding says that the archive is not what was read, rather than that the data was at
-/// fault before (a reference that resolves to nothing, say: class 6 and later).
+/// fault before (a reference that resolves to nothing, say: classes 6 and 7).
 fn is_damage(finding: &Finding) -> bool {
-    finding.severity == Severity::Error && finding.code.id().as_bytes().get(1) < Some(&b'6')
+    let class = finding.code.id().as_bytes().get(1);
+    finding.severity == Severity::Error && !matches!(class, Some(b'6' | b'7'))
 }
 
 struct Made {
@@ -294,8 +298,12 @@ async fn write(
     let created = options.created.unwrap_or_else(now);
     let half = options.memory / 2;
     let out = BufWriter::with_capacity(256 << 10, file);
-    let mut writer =
-        ArchiveWriter::create(out, &WriterOptions { created, memory: half }).map_err(write)?;
+    let mut writer = ArchiveWriter::create_protected(
+        out,
+        &WriterOptions { created, memory: half },
+        options.parity,
+    )
+    .map_err(write)?;
     writer.schema(&schema.pre, &schema.post).map_err(write)?;
 
     progress.begin(Phase::Rows, 0, parts.iter().map(|part| part.estimate).sum());

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod manifest;
 pub mod object;
 mod output;
+pub mod parity;
 pub mod reader;
 pub mod rows;
 pub mod seal;

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::digest::Digest;
 use super::index::EntryRecord;
 use super::limits::BLOCK;
+use super::parity::{self, Kind, Protection, Windows};
 use super::seal::Place;
 use super::ustar::{self, EntryKind};
 use super::writer::WriteError;
@@ -22,25 +23,38 @@ pub(super) struct Output<W: Write> {
     offset: u64,
     created: u64,
     entries: Vec<EntryRecord>,
+    /// Makes parity of what goes by, if any is wanted: of windows, then of the tail.
+    windows: Option<Windows>,
+    protection: Option<Protection>,
+    parity_entries: u32,
 }
 
-struct Hashing<'a, W: Write>(&'a mut W, Sha256, u64);
+struct Hashing<'a, W: Write>(&'a mut Output<W>, Sha256, u64);
 
 impl<W: Write> Write for Hashing<'_, W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.0.write(buf)?;
-        self.1.update(buf.get(..written).unwrap_or_default());
-        self.2 += u64::try_from(written).unwrap_or(0);
-        Ok(written)
+        self.0.put(buf)?;
+        self.1.update(buf);
+        self.2 += u64::try_from(buf.len()).unwrap_or(0);
+        Ok(buf.len())
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        Ok(())
     }
 }
 
 impl<W: Write> Output<W> {
-    pub(super) fn new(out: W, created: u64) -> Self {
-        Self { out, offset: 0, created, entries: Vec::new() }
+    pub(super) fn new(out: W, created: u64, protection: Option<Protection>) -> Self {
+        let windows = protection.map(Windows::new);
+        Self {
+            out,
+            offset: 0,
+            created,
+            entries: Vec::new(),
+            windows,
+            protection,
+            parity_entries: 0,
+        }
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -51,17 +65,77 @@ impl<W: Write> Output<W> {
         self.created
     }
 
-    fn begin(&mut self, name: &str, length: u64) -> io::Result<()> {
-        self.out.write_all(&ustar::header(name, length, self.created))?;
-        self.offset += 512;
+    /// All bytes of the file pass here.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        if let Some(windows) = &mut self.windows {
+            windows.take(bytes, self.offset);
+        }
+        self.offset += u64::try_from(bytes.len()).unwrap_or(0);
         Ok(())
+    }
+
+    fn begin(&mut self, name: &str, length: u64) -> io::Result<()> {
+        self.put(&ustar::header(name, length, self.created))
     }
 
     fn pad(&mut self, length: u64) -> io::Result<()> {
         let padding = ustar::padding(length);
-        self.out.write_all([0; BLOCK].get(..padding).unwrap_or_default())?;
-        self.offset += length + u64::try_from(padding).unwrap_or(0);
+        self.put([0; BLOCK].get(..padding).unwrap_or_default())
+    }
+
+    /// Ends the window if an entry with a body of so many bytes does not go into it.
+    fn make_room(&mut self, length: u64) -> Result<(), WriteError> {
+        let whole = length.next_multiple_of(512).saturating_add(512);
+        match &self.windows {
+            Some(windows) if !windows.fits(whole) => self.close_windows(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the window and writes the parity entries of it and of those that an entry longer than
+    /// a window has filled.
+    pub(super) fn close_windows(&mut self) -> Result<(), WriteError> {
+        let Some(mut windows) = self.windows.take() else { return Ok(()) };
+        windows.close();
+        let finished = windows.finished();
+        for window in finished {
+            let number = self.parity_entries;
+            self.parity_entries =
+                number.checked_add(1).ok_or(WriteError::TooMany("parity entries"))?;
+            let head = window.head(Kind::Window, number, self.created, self.offset + 512);
+            let block = window.block(&head);
+            // Parity is not protected by other parity: it can be made again.
+            self.write_entry(EntryKind::Parity, number, Digest::of(&block), &block)?;
+        }
+        self.windows = Some(windows);
         Ok(())
+    }
+
+    /// From here on, what is written is the tail, which is protected more strongly.
+    pub(super) fn begin_tail(&mut self) -> Result<(), WriteError> {
+        self.close_windows()?;
+        self.windows = self.protection.map(|protection| Windows::new(protection.of_tail()));
+        Ok(())
+    }
+
+    /// Writes the tail's own parity; nothing that comes after is protected by it.
+    pub(super) fn end_tail(&mut self) -> Result<Place, WriteError> {
+        let Some(mut windows) = self.windows.take() else { return Ok(Place::default()) };
+        windows.close();
+        let finished = windows.finished();
+        let of = u32::try_from(finished.len()).map_err(|_| WriteError::TooMany("windows"))?;
+        let mut position = self.offset + 512;
+        let mut heads = Vec::new();
+        for (number, window) in (0..).zip(&finished) {
+            let head = window.head(Kind::Tail { of }, number, self.created, position);
+            position += head.block_bytes();
+            heads.push(head);
+        }
+        let length = position - self.offset - 512;
+        self.streamed(parity::TAIL, length, |out| {
+            finished.iter().zip(&heads).try_for_each(|(one, head)| out.write_all(&one.block(head)))
+        })
     }
 
     /// An entry whose digest the caller knows.
@@ -71,12 +145,28 @@ impl<W: Write> Output<W> {
         digest: Digest,
         body: &[u8],
     ) -> Result<u32, WriteError> {
+        self.make_room(u64::try_from(body.len()).unwrap_or(u64::MAX))?;
+        let number = self.write_entry(kind, 0, digest, body)?;
+        if self.windows.as_ref().is_some_and(Windows::has_finished) {
+            self.close_windows()?;
+        }
+        Ok(number)
+    }
+
+    fn write_entry(
+        &mut self,
+        kind: EntryKind,
+        parity_number: u32,
+        digest: Digest,
+        body: &[u8],
+    ) -> Result<u32, WriteError> {
         let number =
             u32::try_from(self.entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        self.begin(&kind.name(&digest, 0), length)?;
-        self.entries.push(EntryRecord { kind, number: 0, offset: self.offset, length, digest });
-        self.out.write_all(body)?;
+        self.begin(&kind.name(&digest, parity_number), length)?;
+        let offset = self.offset;
+        self.entries.push(EntryRecord { kind, number: parity_number, offset, length, digest });
+        self.put(body)?;
         self.pad(length)?;
         Ok(number)
     }
@@ -95,15 +185,16 @@ impl<W: Write> Output<W> {
     ) -> Result<Place, WriteError> {
         self.begin(name, length)?;
         let offset = self.offset;
-        let mut hashing = Hashing(&mut self.out, Sha256::new(), 0);
+        let mut hashing = Hashing(self, Sha256::new(), 0);
         let mut buffered = io::BufWriter::with_capacity(1 << 20, &mut hashing);
         write(&mut buffered)?;
         buffered.flush()?;
         drop(buffered);
-        if hashing.2 != length {
+        let Hashing(_, hash, written) = hashing;
+        if written != length {
             return Err(WriteError::Internal("an entry came out longer or shorter than said"));
         }
-        let digest = Digest(hashing.1.finalize().into());
+        let digest = Digest(hash.finalize().into());
         self.pad(length)?;
         Ok(Place { offset, length, digest })
     }
@@ -230,6 +321,7 @@ impl<W: Write + Send + 'static> Queue<W> {
         let done = self.writer.join();
         let (mut output, objects) =
             done.map_err(|_| WriteError::Internal("the writing thread panicked"))??;
+        output.begin_tail()?;
         let entries = std::mem::take(&mut output.entries);
         Ok((output, entries, objects))
     }

@@ -38,6 +38,8 @@ pub struct Seal {
     pub index: Place,
     /// The manifest.
     pub manifest: Place,
+    /// `parity/tail.rs`; all zero where the archive has no parity.
+    pub tail: Place,
 }
 
 /// Why a copy of the seal is no seal.
@@ -66,7 +68,7 @@ impl Seal {
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.total.to_le_bytes());
         out.extend_from_slice(&self.created.to_le_bytes());
-        for place in [&self.index, &self.manifest] {
+        for place in [&self.index, &self.manifest, &self.tail] {
             out.extend_from_slice(&place.offset.to_le_bytes());
             out.extend_from_slice(&place.length.to_le_bytes());
             out.extend_from_slice(&place.digest.0);
@@ -101,11 +103,12 @@ impl Seal {
         let created = at.u64();
         let index = at.place();
         let manifest = at.place();
+        let tail = at.place();
         let rest = at.0.len().saturating_sub(32);
         if at.0.get(..rest).is_none_or(|zero| zero.iter().any(|byte| *byte != 0)) {
             return Err(SealError::Reserved);
         }
-        Ok(Self { total, created, index, manifest })
+        Ok(Self { total, created, index, manifest, tail })
     }
 }
 
@@ -137,7 +140,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_seen() {
         let place = |n| Place { offset: n, length: n * 2, digest: Digest::of(&[1]) };
-        let seal = Seal { total: 9, created: 8, index: place(3), manifest: place(4) };
+        let seal =
+            Seal { total: 9, created: 8, index: place(3), manifest: place(4), tail: place(5) };
         let bytes = seal.encode();
         assert_eq!(Seal::decode(&bytes), Ok(seal));
         for bit in 0..COPY * 8 {

@@ -16,6 +16,7 @@ use super::limits::SEGMENT_RAW;
 use super::manifest::{IndexFacts, Manifest, Name, TableData};
 use super::object::{self, Chunk, Contents};
 use super::output::{Output, Queue};
+use super::parity::Protection;
 use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
 use super::seal::{self, Place, Seal};
 use super::ustar::{self, EntryKind};
@@ -146,17 +147,34 @@ fn count(n: usize) -> u64 {
 }
 
 impl<W: Write + Send + 'static> ArchiveWriter<W> {
-    /// Begins an archive: writes the entries that are the same in all.
+    /// Begins an archive without parity: writes the entries that are the same in all.
     ///
     /// # Errors
     /// [`WriteError::Io`].
     pub fn create(out: W, options: &WriterOptions) -> Result<Self, WriteError> {
-        let mut output = Output::new(out, options.created);
+        Self::create_protected(out, options, None)
+    }
+
+    /// Begins an archive, with parity where `protection` is given. Its memory is taken out of the
+    /// options' (see [`Protection::memory`]).
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn create_protected(
+        out: W,
+        options: &WriterOptions,
+        protection: Option<Protection>,
+    ) -> Result<Self, WriteError> {
+        if protection.is_some_and(|protection| !protection.is_valid()) {
+            return Err(WriteError::Internal("parity beyond its limits"));
+        }
+        let parity = protection.map_or(0, |protection| protection.memory());
+        let mut output = Output::new(out, options.created, protection);
         output.entry(EntryKind::Readme, README)?;
         output.entry(EntryKind::Spec, &zstd::bulk::compress(SPEC, 19)?)?;
         Ok(Self {
             created: options.created,
-            queue: Queue::start(output, options.memory),
+            queue: Queue::start(output, options.memory.saturating_sub(parity).max(1 << 20)),
             known: KnownBlobs::default(),
             chunks: Vec::new(),
             ids: HashTable::new(),
@@ -542,7 +560,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             segments: count(records.segments.len()),
         };
         let manifest_place = output.named(ustar::MANIFEST, &super::cbor::encode(&manifest)?)?;
-        let (out, total) = seal_up(output, index, manifest_place)?;
+        let tail = output.end_tail()?;
+        let (out, total) = seal_up(output, index, manifest_place, tail)?;
         let written = Written {
             bytes: total,
             entries: manifest.index.entries,
@@ -558,9 +577,10 @@ fn seal_up<W: Write>(
     mut output: Output<W>,
     index: Place,
     manifest: Place,
+    tail: Place,
 ) -> Result<(W, u64), WriteError> {
     let total = output.offset() + count(seal::TAIL);
-    let copy = Seal { total, created: output.created(), index, manifest }.encode();
+    let copy = Seal { total, created: output.created(), index, manifest, tail }.encode();
     output.named(ustar::SEAL, &[copy, copy].concat())?;
     Ok((output.end()?, total))
 }

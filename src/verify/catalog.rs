@@ -129,7 +129,7 @@ pub(super) fn texts(context: &Context<'_>, manifest: Option<&Manifest>) {
     for number in 0..context.index.facts(Digest::default()).entries.min(64) {
         let Ok(entry) = context.index.entry(number) else { continue };
         let limit = match entry.kind {
-            EntryKind::Pack | EntryKind::Segment => continue,
+            EntryKind::Pack | EntryKind::Segment | EntryKind::Parity => continue,
             _ => limits::SCHEMA_SQL,
         };
         if entry.length > limit {

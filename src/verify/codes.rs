@@ -132,6 +132,9 @@ mod tests {
             "Rows",
             "Schema",
             "Keys and references",
+            "Images",
+            "Signature and encryption",
+            "Parity",
         ];
         let mut class = usize::MAX;
         for code in Code::ALL {

@@ -14,6 +14,7 @@ mod equality;
 mod findings;
 mod keys;
 mod objects;
+mod parity;
 mod plan;
 mod report;
 mod spill;
@@ -34,9 +35,10 @@ pub use findings::{EXAMPLES, Finding};
 pub use report::{Level, REPORT_VERSION, Report, TableReport, TableState};
 
 use crate::format::digest::Digest;
-use crate::format::index::Index;
+use crate::format::index::{EntryRecord, Index};
 use crate::format::manifest::Manifest;
 use crate::format::seal::Seal;
+use crate::format::ustar::EntryKind;
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
 use findings::Findings;
@@ -114,7 +116,7 @@ pub fn run(
         if let Some(index) = &opened.index {
             let facts = index.facts(Digest::default());
             report.chunks = facts.chunks;
-            report.objects = facts.entries.saturating_sub(4);
+            report.objects = objects(index);
             progress.begin(Phase::Verify, report.rows, file.len());
             let context = Context {
                 file,
@@ -163,6 +165,7 @@ fn examine(
         return Ok(Vec::new());
     }
     catalog::texts(context, manifest);
+    parity::check(context)?;
     let stored = objects::check(context)?;
     let Some(manifest) = manifest else {
         content::without_manifest(context)?;
@@ -177,6 +180,14 @@ fn examine(
         objects::unused(context, &stored)?;
     }
     Ok(rows.read())
+}
+
+/// Packs and segments among the entries.
+fn objects(index: &Index) -> u64 {
+    let entries = index.facts(Digest::default()).entries;
+    let object = |entry: &EntryRecord| matches!(entry.kind, EntryKind::Pack | EntryKind::Segment);
+    let count = (0..entries).filter_map(|number| index.entry(number).ok()).filter(object).count();
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Enters the tables of the manifest into the report.

@@ -13,6 +13,7 @@ use crate::format::index::{EntryRecord, Index};
 use crate::format::limits::{self, BLOCK};
 use crate::format::manifest::Manifest;
 use crate::format::object::{HEAD_FIXED, ObjectError};
+use crate::format::parity;
 use crate::format::reader::{self, OpenError, ReadError, Tail};
 use crate::format::seal::{self, Place, Seal};
 use crate::format::ustar::{self, EntryKind};
@@ -271,6 +272,9 @@ pub(super) fn layout(context: &Context<'_>, deep: bool) -> Result<(), VerifyErro
         // Headers of these are looked at even by a quick verification: they are but two.
         cursor = place(context, name, &at, cursor, true);
     }
+    if context.seal.tail != Place::default() {
+        cursor = place(context, parity::TAIL, &context.seal.tail, cursor, true);
+    }
     let tail = u64::try_from(seal::TAIL).unwrap_or(0);
     let start = context.file.len().saturating_sub(tail);
     between(findings, ustar::SEAL, cursor, start);
@@ -298,7 +302,13 @@ fn kinds(
                 tell(Code::EntryOrder, "comes before entries that must precede it");
             }
         }
-        EntryKind::Recover | EntryKind::Parity => {
+        // Wherever a window ends.
+        EntryKind::Parity => {
+            if number == 0 {
+                tell(Code::EntryOrder, "is the first");
+            }
+        }
+        EntryKind::Recover => {
             tell(Code::UnexpectedEntry, "is of a kind that is reserved");
         }
         kind if seen.contains(&kind) => tell(Code::DuplicateEntry, "is there for the second time"),

@@ -325,13 +325,13 @@ fn verify_says_first_what_matters_most() {
     exit code 0
     --- stdout
     shop.pgark: GOOD. A restore gives back exactly what was saved.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quick", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
     shop.pgark: NO DAMAGE SEEN at a quick look. Rows and blobs were not read.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quiet", "shop.pgark"]), @"exit code 0");
     std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
@@ -423,7 +423,7 @@ fn inspect_shows_what_is_inside() {
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
-    Archive      shop.pgark (410.5 KiB)
+    Archive      shop.pgark (412.5 KiB)
     Database     shop on PostgreSQL 16.15
     Created      2026-11-23 07:05:09 UTC by pgark 0.1.0
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
@@ -443,7 +443,7 @@ fn inspect_shows_what_is_inside() {
       blobs in the file     390.8 KiB  1 pack
       rows as text          188 bytes
       rows in the file      379 bytes  2 segments
-      all the rest           19.3 KiB  schema, index, manifest, headers
+      all the rest           21.3 KiB  schema, index, manifest, headers
     "#);
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark", "--table", "image"]), @r#"
     exit code 0
@@ -614,7 +614,7 @@ fn the_documents_say_what_help_says() {
     let path = support::root().join("docs/commands.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut wanted = document.clone();
-    for verb in ["", "create", "verify", "restore", "inspect", "cat"] {
+    for verb in ["", "create", "verify", "restore", "inspect", "cat", "repair"] {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
@@ -661,6 +661,7 @@ fn the_documents_name_every_json_field() {
         &["verify", "shop.pgark", "--json"],
         &["verify", "missing.pgark", "--json"],
         &["verify", "bad.pgark", "--json"],
+        &["repair", "bad.pgark", "-o", "fixed.pgark", "--json"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();
@@ -669,4 +670,71 @@ fn the_documents_name_every_json_field() {
             assert!(document.contains(&format!("`{field}`")), "{args:?}: {field}");
         }
     }
+}
+
+/// An archive with parity, and the same with a burst of damage in it.
+fn protected(here: &Path) -> Vec<u8> {
+    let options = WriterOptions { created: 1_795_417_509, memory: 64 << 20 };
+    let protection = Some(pgark::format::parity::Protection::default());
+    let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
+    writer.schema(b"", b"").unwrap();
+    writer.begin_table(None).unwrap();
+    let mut rows = BatchBuilder::new(writer.known());
+    for text in ["7", "postgres", "\\N", "\\N"] {
+        rows.text(text.as_bytes());
+    }
+    rows.blob(&picture());
+    rows.end_row();
+    writer.batch(&rows.finish()).unwrap();
+    let manifest = Manifest {
+        format: Manifest::FORMAT.into(),
+        version: 1,
+        features: Vec::new(),
+        created: 0,
+        tool: "test".into(),
+        index: IndexFacts::default(),
+        source: Source { encoding: "UTF8".into(), ..Source::default() },
+        schema: Schema::default(),
+        enums: Vec::new(),
+        tables: Vec::new(),
+        foreign_keys: Vec::new(),
+        sequences: Vec::new(),
+        large_objects: Some(writer.end_table().unwrap()),
+    };
+    let good = writer.finish(manifest).unwrap().0;
+    let mut bad = good.clone();
+    bad[200_000..204_096].fill(0);
+    std::fs::write(here.join("bad.pgark"), &bad).unwrap();
+    good
+}
+
+/// A damaged file becomes the one that was written, or nothing at all.
+#[test]
+fn repair_gives_the_same_file_back_or_none() {
+    let here = TempDir::new().unwrap();
+    let good = protected(here.path());
+    let damaged = pgark(here.path(), &["verify", "bad.pgark"]);
+    assert_eq!(damaged.code, Some(1));
+    assert!(damaged.stdout.contains("pgark repair bad.pgark -o FIXED"), "{}", damaged.stdout);
+    let ran = pgark(here.path(), &["repair", "bad.pgark", "-o", "fixed.pgark"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.starts_with("fixed.pgark: REPAIRED."), "{}", ran.stdout);
+    assert!(std::fs::read(here.path().join("fixed.pgark")).unwrap() == good);
+    // Not over a file that is there, unless asked to.
+    let ran = pgark(here.path(), &["repair", "bad.pgark", "-o", "fixed.pgark"]);
+    assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
+    let ran = pgark(here.path(), &["repair", "fixed.pgark", "-o", "copy.pgark", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(object["ok"] == true && object["repaired"].as_array().unwrap().is_empty());
+
+    let mut worse = good;
+    worse[1000..350_000].fill(7);
+    std::fs::write(here.path().join("worse.pgark"), worse).unwrap();
+    let ran = pgark(here.path(), &["repair", "worse.pgark", "-o", "none.pgark"]);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.starts_with("worse.pgark: BEYOND REPAIR."), "{}", ran.stdout);
+    assert!(!here.path().join("none.pgark").exists());
+    let ran = pgark(here.path(), &["repair", "absent.pgark", "-o", "none.pgark"]);
+    assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
 }

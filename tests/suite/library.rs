@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgark::create::{self, CreateError, CreateOptions, CreateReport};
+use pgark::format::parity::Protection;
 use pgark::pg::{Params, Session};
 use pgark::progress::{Phase, Progress, Silent};
 use pgark::restore::{self, RestoreError, RestoreOptions, RestoreReport};
@@ -34,6 +35,7 @@ fn options(server: &Server, database: &str, output: PathBuf) -> CreateOptions {
         created: None,
         snapshot: None,
         read_back: true,
+        parity: Some(Protection::default()),
     }
 }
 

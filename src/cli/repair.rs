@@ -1,0 +1,110 @@
+//! `pgark repair`: a damaged archive made whole from its parity.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::args::Repair;
+use super::exit::Exit;
+use super::hints::Failure;
+use super::json;
+use super::printer::{Paint, Style};
+use super::render;
+use super::units::{count, counted, size, span};
+use crate::repair::{self, RepairOptions, Repaired, Stretch};
+
+/// Stretches that are shown to people; `--json` has all.
+const SHOWN: usize = 20;
+
+/// Runs it.
+pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
+    let options = RepairOptions {
+        file: typed.file.clone(),
+        output: typed.output.clone(),
+        overwrite: typed.force,
+        memory: typed.memory,
+        salvage: typed.salvage,
+    };
+    let bars = context.bars();
+    let began = Instant::now();
+    let done = repair::run(&options, &*bars);
+    bars.finish();
+    let done = done.map_err(|error| Failure::Repair(Box::new(error)))?;
+    let (printer, took) = (&context.printer, began.elapsed());
+    let faults = done.verified.as_ref().filter(|report| !report.ok);
+    let exit = if done.report.whole && faults.is_none() { Exit::Clean } else { Exit::Findings };
+    if typed.json {
+        json::print(printer, &json::Repaired::new(&typed.file, &typed.output, &done, took));
+    } else if exit != Exit::Clean || !printer.is_quiet() {
+        printer.result(&words(typed, &done, took, printer.out_paint()));
+        if let Some(report) = faults {
+            printer.error(&render::findings(report, printer.err_paint()));
+        }
+    }
+    Ok(exit)
+}
+
+fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> String {
+    let report = &done.report;
+    let mut out = String::new();
+    let (file, fixed) = (typed.file.display(), typed.output.display());
+    if !report.whole {
+        let verdict = paint.paint(Style::Bad, "BEYOND REPAIR.");
+        let bytes: u64 = report.beyond.iter().map(|stretch| stretch.length).sum();
+        let written = match &done.salvaged {
+            None => "Nothing was written.".to_owned(),
+            Some(salvage) => format!(
+                "{fixed} has what is whole: {} of {} rows.",
+                count(salvage.rows_kept),
+                count(salvage.rows_kept.saturating_add(salvage.rows_lost))
+            ),
+        };
+        _ = writeln!(out, "{file}: {verdict} {written}");
+        for lost in done.salvaged.iter().flat_map(|salvage| &salvage.lost).take(SHOWN) {
+            let to = lost.row.saturating_add(lost.rows).saturating_sub(1);
+            _ = writeln!(out, "  lost: {} rows {} to {to}: {}", lost.table, lost.row, lost.what);
+        }
+        _ = writeln!(out, "  {} cannot be made whole:", size(bytes));
+        list(&mut out, &report.beyond);
+        if !report.repaired.is_empty() {
+            _ = writeln!(out, "  What else is damaged could be repaired:");
+            list(&mut out, &report.repaired);
+        }
+        if done.salvaged.is_none() {
+            _ = writeln!(out, "  pgark verify {file} says which tables and rows are hit.");
+        }
+        return out;
+    }
+    let faults = done.verified.as_ref().is_some_and(|report| !report.ok);
+    let as_written = if faults {
+        "It is the file as it was written, with the faults its data had (see below)."
+    } else {
+        "It is the file as it was written, and verified."
+    };
+    if report.repaired.is_empty() {
+        let verdict = paint.paint(Style::Good, "NOT DAMAGED.");
+        _ = writeln!(out, "{file}: {verdict} {fixed} is a copy.");
+        return out;
+    }
+    let verdict = paint.paint(Style::Good, "REPAIRED.");
+    _ = writeln!(out, "{fixed}: {verdict} {as_written}");
+    let windows = counted(report.windows, "window", "windows");
+    _ = writeln!(
+        out,
+        "  {} of {windows} damaged; {} in {}",
+        count(report.windows_damaged),
+        size(report.bytes),
+        span(took)
+    );
+    list(&mut out, &report.repaired);
+    out
+}
+
+fn list(out: &mut String, stretches: &[Stretch]) {
+    for Stretch { offset, length, what } in stretches.iter().take(SHOWN) {
+        _ = writeln!(out, "    at byte {offset}, {length} bytes: {what}");
+    }
+    if let Some(more) = stretches.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        _ = writeln!(out, "    and {more} more (see --json)");
+    }
+}

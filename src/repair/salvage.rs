@@ -1,0 +1,213 @@
+//! What damage beyond repair leaves: a new archive of every row that is whole.
+//!
+//! It needs seal, manifest and index: without a manifest nobody knows which tables there were.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::RepairError;
+use crate::format::batch::BatchBuilder;
+use crate::format::manifest::{Manifest, Name, TableData};
+use crate::format::parity::Protection;
+use crate::format::reader::{Archive, PackCache, Section};
+use crate::format::rows::{self, Bytea};
+use crate::format::seal::Place;
+use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
+use crate::io::ReadAt;
+use crate::progress::{Phase, Progress};
+
+/// Rows that are not in the salvaged archive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LostRows {
+    /// Their table, as `schema.table`.
+    pub table: String,
+    /// The number of the first, from 1, in the damaged archive.
+    pub row: u64,
+    /// How many follow each other.
+    pub rows: u64,
+    /// Why.
+    pub what: String,
+}
+
+/// What a salvage came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Salvage {
+    /// Rows that are in the new archive.
+    pub rows_kept: u64,
+    /// Rows that are not.
+    pub rows_lost: u64,
+    /// Which.
+    pub lost: Vec<LostRows>,
+}
+
+/// Writes what is whole of `source` to `out`. A row is left out if it, or a blob of it, is damaged.
+pub(super) fn salvage(
+    source: Arc<dyn ReadAt>,
+    out: File,
+    memory: usize,
+    progress: &dyn Progress,
+) -> Result<Salvage, RepairError> {
+    let nothing = |what: String| RepairError::Nothing(what);
+    let archive = Archive::from_file(source).map_err(|error| {
+        nothing(format!("its seal, manifest or index is lost ({error}), so its tables are unknown"))
+    })?;
+    let text = |section| {
+        archive.schema_sql(section).map_err(|error| nothing(format!("its schema is lost: {error}")))
+    };
+    let (pre, post) = (text(Section::PreData)?, text(Section::PostData)?);
+    let manifest = archive.manifest();
+    let options = WriterOptions { created: manifest.created, memory: memory / 2 };
+    let protected = archive.seal().tail != Place::default();
+    let protection = protected.then(Protection::default);
+    let out = BufWriter::with_capacity(256 << 10, out);
+    let mut writer =
+        ArchiveWriter::create_protected(out, &options, protection).map_err(write_error)?;
+    writer.schema(&pre, &post).map_err(write_error)?;
+    drop((pre, post));
+
+    let rows = manifest.tables.iter().filter_map(|table| table.data).map(|data| data.rows).sum();
+    progress.begin(Phase::Repair, rows, 0);
+    let mut result = Salvage::default();
+    let mut new = manifest.clone();
+    for table in &mut new.tables {
+        let Some(data) = table.data else { continue };
+        let stored = table.columns.iter().filter(|column| !column.generated);
+        let bytea: Vec<bool> =
+            stored.map(|column| column.base.name == Name::new("pg_catalog", "bytea")).collect();
+        let kept = Copying { archive: &archive, progress, name: table.name.to_string(), bytea };
+        table.data = Some(kept.table(&mut writer, Some(&table.name), &data, &mut result)?);
+    }
+    if let Some(data) = new.large_objects {
+        let bytea = vec![false, false, false, false, true];
+        let kept = Copying { archive: &archive, progress, name: "large objects".into(), bytea };
+        new.large_objects = Some(kept.table(&mut writer, None, &data, &mut result)?);
+    }
+    note(&mut new, &result);
+    let (out, _) = writer.finish(new).map_err(write_error)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(result)
+}
+
+/// The archive says of itself that it is not what the database was.
+fn note(manifest: &mut Manifest, result: &Salvage) {
+    let mut tables: Vec<&str> = result.lost.iter().map(|lost| lost.table.as_str()).collect();
+    tables.dedup();
+    let said = format!(
+        "SALVAGED by pgark from a damaged archive: {} rows are missing, from {}",
+        result.rows_lost,
+        if tables.is_empty() { "no table".to_owned() } else { tables.join(", ") }
+    );
+    let comment = manifest.source.comment.take();
+    manifest.source.comment = Some(comment.map_or(said.clone(), |own| format!("{said}. {own}")));
+}
+
+struct Copying<'a> {
+    archive: &'a Archive,
+    progress: &'a dyn Progress,
+    name: String,
+    /// Which fields are `bytea`.
+    bytea: Vec<bool>,
+}
+
+impl Copying<'_> {
+    fn table(
+        &self,
+        writer: &mut ArchiveWriter<BufWriter<File>>,
+        name: Option<&Name>,
+        data: &TableData,
+        result: &mut Salvage,
+    ) -> Result<TableData, RepairError> {
+        self.progress.on(&self.name);
+        writer.begin_table(name).map_err(write_error)?;
+        let mut cache = PackCache::default();
+        let mut row = 1;
+        let end = data.first_segment.saturating_add(data.segments);
+        for number in data.first_segment..end {
+            if self.progress.interrupted() {
+                return Err(RepairError::Interrupted);
+            }
+            let count = self.archive.index().segment(number).map_or(0, |one| u64::from(one.rows));
+            match self.archive.segment(number) {
+                Ok(text) => {
+                    for line in rows::rows(&text) {
+                        let mut builder = BatchBuilder::new(writer.known());
+                        match self.row(line, &mut builder, &mut cache) {
+                            Ok(()) => {
+                                builder.end_row();
+                                writer.batch(&builder.finish()).map_err(write_error)?;
+                            }
+                            Err(what) => self.lose(result, row, 1, what),
+                        }
+                        row += 1;
+                    }
+                }
+                Err(error) => {
+                    self.lose(result, row, count, error.to_string());
+                    row += count;
+                }
+            }
+            self.progress.rows(count);
+        }
+        let kept = writer.end_table().map_err(write_error)?;
+        result.rows_kept += kept.rows;
+        Ok(kept)
+    }
+
+    /// Copies one row with its blobs; why not, if one of them is damaged.
+    fn row(
+        &self,
+        line: &[u8],
+        builder: &mut BatchBuilder,
+        cache: &mut PackCache,
+    ) -> Result<(), String> {
+        if self.bytea.is_empty() {
+            return Ok(());
+        }
+        for (field, bytea) in rows::fields(line).zip(&self.bytea) {
+            if !bytea {
+                match rows::unescape(field).map_err(|error| error.to_string())? {
+                    Some(value) => builder.text(&value),
+                    None => builder.null(),
+                }
+                continue;
+            }
+            match rows::bytea(field).map_err(|error| error.to_string())? {
+                None => builder.null(),
+                Some(Bytea::Inline(bytes)) => builder.blob(&bytes),
+                Some(Bytea::Blob(blob)) => {
+                    let mut bytes = Vec::new();
+                    let mut take = |piece: &[u8]| {
+                        bytes.extend_from_slice(piece);
+                        Ok(())
+                    };
+                    let read = self.archive.blob(blob, cache, &mut take);
+                    read.map_err(|error| error.to_string())?;
+                    builder.blob(&bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&self, result: &mut Salvage, row: u64, rows: u64, what: String) {
+        result.rows_lost += rows;
+        match result.lost.last_mut() {
+            Some(last)
+                if last.table == self.name && last.row + last.rows == row && last.what == what =>
+            {
+                last.rows += rows;
+            }
+            _ => result.lost.push(LostRows { table: self.name.clone(), row, rows, what }),
+        }
+    }
+}
+
+fn write_error(error: WriteError) -> RepairError {
+    match error {
+        WriteError::Io(error) => RepairError::Output(error),
+        error => RepairError::Output(io::Error::other(error)),
+    }
+}

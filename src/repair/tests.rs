@@ -1,0 +1,297 @@
+//! Damage of every kind to small archives: what is repaired must be the identical file, what cannot
+//! be must be said. A repair that guesses is worse than none.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::*;
+use crate::format::batch::BatchBuilder;
+use crate::format::manifest::{IndexFacts, Manifest, Name, Schema, Source};
+use crate::format::parity::Protection;
+use crate::format::writer::{ArchiveWriter, WriterOptions};
+use crate::progress::Silent;
+
+/// Windows of at most 16 KiB.
+const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
+
+fn manifest() -> Manifest {
+    Manifest {
+        format: Manifest::FORMAT.into(),
+        version: 1,
+        features: Vec::new(),
+        created: 0,
+        tool: "test".into(),
+        index: IndexFacts::default(),
+        source: Source { encoding: "UTF8".into(), ..Source::default() },
+        schema: Schema::default(),
+        enums: Vec::new(),
+        tables: Vec::new(),
+        foreign_keys: Vec::new(),
+        sequences: Vec::new(),
+        large_objects: None,
+    }
+}
+
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(step).flatten().take(length).collect()
+}
+
+/// Large objects of these sizes.
+fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
+    let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
+    let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
+    writer.schema(b"", b"").unwrap();
+    writer.begin_table(None::<&Name>).unwrap();
+    for (number, size) in (1_u64..).zip(sizes) {
+        let mut builder = BatchBuilder::new(writer.known());
+        for text in [number.to_string().as_bytes(), b"postgres", b"\\N", b"\\N"] {
+            builder.text(text);
+        }
+        builder.blob(&noise(*size, number));
+        builder.end_row();
+        writer.batch(&builder.finish()).unwrap();
+    }
+    let mut manifest = manifest();
+    manifest.large_objects = Some(writer.end_table().unwrap());
+    writer.finish(manifest).unwrap().0
+}
+
+fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
+    mended_from(&bytes)
+}
+
+fn mended_from(file: &dyn ReadAt) -> (RepairReport, Vec<u8>) {
+    let mut target = Vec::new();
+    let report = mend(file, &mut target, &Silent).unwrap();
+    (report, target)
+}
+
+fn verdict(bytes: Vec<u8>) -> Report {
+    let file: Arc<dyn ReadAt> = Arc::new(bytes);
+    verify::run(&file, &VerifyOptions { level: Level::Full, memory: 1 << 20 }, &Silent).unwrap()
+}
+
+#[track_caller]
+fn repaired(bad: Vec<u8>, good: &[u8], what: &str) {
+    let damaged = bad != good;
+    let (report, result) = mended(bad);
+    assert!(report.whole, "{what}: {report:#?}");
+    assert!(result == good, "{what}: not the same bytes");
+    assert_eq!(!report.repaired.is_empty(), damaged, "{what}: {report:#?}");
+}
+
+#[test]
+fn protected_archives_are_good_and_the_same_every_time() {
+    for protection in [SMALL, Protection::default()] {
+        for sizes in [&[][..], &[100, 5000], &[40_000, 300_000, 70]] {
+            let bytes = archive(sizes, Some(protection));
+            assert!(bytes == archive(sizes, Some(protection)));
+            let report = verdict(bytes.clone());
+            assert!(report.ok && report.warnings == 0, "{:#?}", report.findings);
+            repaired(bytes.clone(), &bytes, "no damage");
+        }
+    }
+}
+
+/// The heart of the promise.
+#[test]
+fn every_flipped_byte_is_repaired() {
+    let good = archive(&[300, 2000], Some(SMALL));
+    (0..good.len()).into_par_iter().for_each(|at| {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        repaired(bad, &good, &format!("byte {at} of {}", good.len()));
+    });
+}
+
+#[test]
+fn bursts_of_sectors_are_repaired() {
+    for good in
+        [archive(&[300, 90_000], Some(SMALL)), archive(&[9000], Some(Protection::default()))]
+    {
+        for start in (0..good.len()).step_by(512) {
+            let mut bad = good.clone();
+            let end = (start + 4096).min(bad.len());
+            bad[start..end].fill(0);
+            let (report, result) = mended(bad);
+            // A sector can hold a whole head of parity and what it protects: then it is said.
+            if report.whole {
+                assert!(result == good, "sector at {start}");
+            } else {
+                panic!("sector at {start}: {report:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_window_may_be_damaged_at_once() {
+    let good = archive(&[50_000, 300_000, 5000], Some(SMALL));
+    let mut bad = good.clone();
+    for at in (100..bad.len()).step_by(8 << 10) {
+        bad[at] ^= 0xff;
+    }
+    let (report, _) = mended(bad.clone());
+    assert!(report.windows_damaged > 10, "{report:#?}");
+    repaired(bad, &good, "every 8 KiB");
+}
+
+/// Windows of 1024 shards, which are many runs of the code.
+#[test]
+fn long_windows_are_repaired() {
+    let long = Protection { share: 32, shard: 512, window: 1024 };
+    let good = archive(&[1_500_000, 700_000], Some(long));
+    let mut bad = good.clone();
+    for at in (5000..bad.len()).step_by(100 << 10) {
+        let end = (at + 1000).min(bad.len());
+        bad[at..end].fill(0xee);
+    }
+    repaired(bad, &good, "bursts of 1000 bytes");
+    let mut bad = good.clone();
+    for at in (0..bad.len()).step_by(60 << 10) {
+        bad[at] ^= 0x80;
+    }
+    repaired(bad, &good, "single bytes");
+}
+
+#[test]
+fn a_file_without_its_end_is_repaired_from_the_tail_on() {
+    let good = archive(&[300, 20_000], Some(SMALL));
+    let (mut fixed, mut told) = (0, 0);
+    for length in (0..good.len()).step_by(97).chain([good.len() - 1, good.len() - 2560]) {
+        let (report, result) = mended(good[..length].to_vec());
+        if report.whole {
+            assert!(result == good, "cut to {length}");
+            fixed += 1;
+        } else {
+            assert!(!report.beyond.is_empty());
+            told += 1;
+        }
+    }
+    assert!(fixed > 50 && told > 50, "{fixed} repaired, {told} told");
+    let mut longer = good.clone();
+    longer.extend(b"more");
+    repaired(longer, &good, "something appended");
+    let twice = [good.as_slice(), &good].concat();
+    repaired(twice, &good, "two archives");
+}
+
+#[test]
+fn too_much_damage_is_said_and_not_guessed() {
+    let good = archive(&[60_000], Some(SMALL));
+    let mut bad = good.clone();
+    bad[1024..10_000].fill(0x55);
+    let (report, _) = mended(bad);
+    assert!(!report.whole);
+    let hit = |at: u64| report.beyond.iter().any(|s| s.offset <= at && at < s.offset + s.length);
+    assert!(hit(1024) && hit(9_999) && !hit(11_000), "{report:#?}");
+    let none = archive(&[60_000], None);
+    let (report, _) = mended(none.clone());
+    assert!(!report.whole && report.beyond[0].what.contains("without parity"), "{report:#?}");
+    let (report, _) = mended(b"something else".to_vec());
+    assert!(!report.whole);
+}
+
+struct Unreadable(Vec<u8>, Range<u64>);
+
+impl ReadAt for Unreadable {
+    fn len(&self) -> u64 {
+        ReadAt::len(&self.0)
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset + buf.len() as u64;
+        if offset < self.1.end && end > self.1.start {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        ReadAt::read_exact_at(&self.0, buf, offset)
+    }
+}
+
+#[test]
+fn sectors_that_cannot_be_read_are_erasures() {
+    let good = archive(&[300, 20_000], Some(SMALL));
+    for at in (0..good.len() as u64).step_by(4096) {
+        let (report, result) = mended_from(&Unreadable(good.clone(), at..at + 4096));
+        assert!(report.whole && result == good, "sector at {at}: {report:#?}");
+    }
+}
+
+#[test]
+fn the_repaired_file_appears_only_if_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let good = archive(&[20_000], Some(SMALL));
+    let mut bad = good.clone();
+    bad[3000] ^= 1;
+    std::fs::write(path("bad"), &bad).unwrap();
+    let options = RepairOptions {
+        file: path("bad"),
+        output: path("fixed"),
+        overwrite: false,
+        memory: 64 << 20,
+        salvage: false,
+    };
+    let done = run(&options, &Silent).unwrap();
+    assert!(done.report.whole && done.verified.is_some_and(|report| report.ok));
+    assert!(std::fs::read(path("fixed")).unwrap() == good);
+    assert!(std::fs::read(path("bad")).unwrap() == bad);
+    assert!(matches!(run(&options, &Silent), Err(RepairError::Exists(_))));
+    bad[1000..16_000].fill(0);
+    std::fs::write(path("bad"), &bad).unwrap();
+    let done = run(&RepairOptions { output: path("other"), ..options }, &Silent).unwrap();
+    assert!(!done.report.whole && !path("other").exists());
+}
+
+/// What is beyond repair is left out, and said; all else is in a new archive that verifies.
+#[test]
+fn rows_that_are_whole_are_salvaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let sizes = [500, 4_300_000, 70_000, 500, 10];
+    for protection in [None, Some(Protection { share: 4, ..Protection::default() })] {
+        let good = archive(&sizes, protection);
+        let mut bad = good.clone();
+        // Within the one large value.
+        bad[1_000_000..2_500_000].fill(0);
+        std::fs::write(path("bad"), &bad).unwrap();
+        let options = RepairOptions {
+            file: path("bad"),
+            output: path("salvaged"),
+            overwrite: true,
+            memory: 64 << 20,
+            salvage: true,
+        };
+        let done = run(&options, &Silent).unwrap();
+        assert!(!done.report.whole);
+        let salvage = done.salvaged.unwrap();
+        let hit = |row: u64| {
+            salvage.lost.iter().any(|lost| lost.row <= row && row < lost.row + lost.rows)
+        };
+        // What shares a pack with it may be lost too.
+        assert!(hit(2) && !hit(3) && !hit(5), "{salvage:#?}");
+        assert_eq!(salvage.rows_kept + salvage.rows_lost, 5);
+        let bytes = std::fs::read(path("salvaged")).unwrap();
+        let report = verdict(bytes.clone());
+        assert!(report.ok && report.rows == salvage.rows_kept, "{:#?}", report.findings);
+        let opened = crate::format::reader::Archive::from_file(Arc::new(bytes)).unwrap();
+        let comment = opened.manifest().source.comment.clone().unwrap();
+        assert!(comment.starts_with("SALVAGED") && comment.contains("large objects"), "{comment}");
+        // Not damaged at all: repaired, never salvaged.
+        std::fs::write(path("bad"), &good).unwrap();
+        let done = run(&options, &Silent).unwrap();
+        assert!(protection.is_none() || done.report.whole && done.salvaged.is_none());
+        // Without its end nobody knows its tables.
+        std::fs::write(path("bad"), &good[..good.len() / 2]).unwrap();
+        assert!(matches!(run(&options, &Silent), Err(RepairError::Nothing(_))));
+    }
+}
