@@ -22,6 +22,8 @@ pub enum Phase {
     PostData,
     /// Reading the target back and comparing it with the archive.
     Compare,
+    /// Finding the rows that differ.
+    Differences,
 }
 
 /// Takes reports of progress. Called from many threads, often: must be cheap and never block.

@@ -212,6 +212,7 @@ impl Glance {
             Some(Phase::Load) => "loading rows",
             Some(Phase::PostData) => "adding indexes",
             Some(Phase::Compare) => "comparing",
+            Some(Phase::Differences) => "finding rows",
             None => "starting",
         }
     }

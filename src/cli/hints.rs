@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
 use super::servers;
+use crate::compare::CompareError;
 use crate::create::CreateError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
@@ -57,6 +58,8 @@ pub(super) enum Failure {
     Create(Box<CreateError>),
     /// A restore was refused or did not come to its end.
     Restore(Box<RestoreError>),
+    /// There is no comparison.
+    Compare(Box<CompareError>),
 }
 
 /// A failure in words.
@@ -126,6 +129,7 @@ impl Failure {
             Self::Connection(error) => servers::connection(error),
             Self::Create(error) => servers::create(error),
             Self::Restore(error) => servers::restore(error),
+            Self::Compare(error) => servers::compare(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Damage { path, what, problem } => {
                 let error = format!("{}: {what}: {problem}", path.display());

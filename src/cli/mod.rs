@@ -4,6 +4,7 @@
 mod args;
 mod bars;
 mod cat;
+mod compare;
 mod create;
 mod exit;
 mod hints;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         Verb::Create(typed) => create::run(typed, &context),
         Verb::Verify(typed) => verify::run(typed, &context),
         Verb::Restore(typed) => restore::run(typed, &context),
+        Verb::Compare(typed) => compare::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
     };
@@ -83,6 +85,7 @@ impl Context {
             // Each file has an object of its own.
             Verb::Verify(_) | Verb::Cat(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
+            Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
         };
         if let Some((command, file)) = json {

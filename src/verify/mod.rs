@@ -16,7 +16,7 @@ mod keys;
 mod objects;
 mod plan;
 mod report;
-mod spill;
+pub(crate) mod spill;
 mod stretch;
 mod structure;
 mod values;
