@@ -122,8 +122,8 @@ fn compare(
         };
         Statements::new(here, scope, &mut out)
     });
-    let comparison =
-        compare::run(here, there.as_mut(), options, statements.as_mut(), progress).map_err(failed)?;
+    let comparison = compare::run(here, there.as_mut(), options, statements.as_mut(), progress)
+        .map_err(failed)?;
     let written = statements.as_ref().map_or(0, Statements::count);
     Ok((with, comparison, written))
 }
@@ -181,10 +181,16 @@ fn news(comparison: &Comparison) -> String {
     }
     let objects = comparison.objects.as_ref().map_or(0, Vec::len);
     if objects > 0 {
-        parts.push(format!("{} differ", counted(number(objects), "schema object", "schema objects")));
+        parts.push(format!(
+            "{} differ",
+            counted(number(objects), "schema object", "schema objects")
+        ));
     }
     if !comparison.sequences.is_empty() {
-        parts.push(format!("{} moved on", counted(number(comparison.sequences.len()), "sequence", "sequences")));
+        parts.push(format!(
+            "{} moved on",
+            counted(number(comparison.sequences.len()), "sequence", "sequences")
+        ));
     }
     if parts.is_empty() { "columns were added or changed".into() } else { parts.join(", ") }
 }
@@ -211,7 +217,12 @@ fn losses(comparison: &Comparison) -> String {
     let objects = objects.filter(|object| object.state == State::OnlyHere).count();
     tell(number(objects), "schema object", "schema objects", "not there");
     let gone = |state: &&compare::SequenceDifference| state.state == State::OnlyHere;
-    tell(number(comparison.sequences.iter().filter(gone).count()), "sequence", "sequences", "not there");
+    tell(
+        number(comparison.sequences.iter().filter(gone).count()),
+        "sequence",
+        "sequences",
+        "not there",
+    );
     let behind = comparison.sequences.iter().filter(|sequence| sequence.behind).count();
     tell(number(behind), "sequence", "sequences", "behind");
     format!("{}.", parts.join(", "))
@@ -235,7 +246,9 @@ fn words(typed: &Compare, with: &str, comparison: &Comparison, paint: Paint) -> 
         || "schema not compared".into(),
         |objects| match objects.len() {
             0 => "schema equal".into(),
-            differ => format!("{} of the schema differ", counted(number(differ), "object", "objects")),
+            differ => {
+                format!("{} of the schema differ", counted(number(differ), "object", "objects"))
+            }
         },
     );
     let sequences = match comparison.sequences.len() {
@@ -270,13 +283,18 @@ fn tables(out: &mut String, typed: &Compare, comparison: &Comparison, paint: Pai
     let mut sorted = different;
     sorted.sort_by_key(|table| !table.is_missing());
     for table in sorted.iter().take(limit) {
-        let figures = [table.rows_here, table.rows_there, table.only_here, table.changed, table.only_there];
+        let figures =
+            [table.rows_here, table.rows_there, table.only_here, table.changed, table.only_there];
         let mut line = vec![format!("  {}", shown(table))];
         line.extend(figures.map(count));
         lines.push(line);
     }
     let right = Align::Right;
-    _ = writeln!(out, "\n{}", columns(&lines, &[Align::Left, right, right, right, right, right]).trim_end());
+    _ = writeln!(
+        out,
+        "\n{}",
+        columns(&lines, &[Align::Left, right, right, right, right, right]).trim_end()
+    );
     more(out, sorted.len(), limit, "tables");
     for table in sorted.iter().take(limit) {
         details(out, typed, table, paint);
@@ -293,7 +311,10 @@ fn details(out: &mut String, typed: &Compare, table: &TableComparison, paint: Pa
     _ = writeln!(out, "\n{}", paint.paint(Style::Bold, &shown(table)));
     match table.state {
         _ if table.other_kind => {
-            _ = writeln!(out, "  partitioned in one of them and not in the other: rows were not compared");
+            _ = writeln!(
+                out,
+                "  partitioned in one of them and not in the other: rows were not compared"
+            );
         }
         State::OnlyHere => _ = writeln!(out, "  the table is not there"),
         State::OnlyThere => _ = writeln!(out, "  the table is not in the archive"),
@@ -346,8 +367,11 @@ fn details(out: &mut String, typed: &Compare, table: &TableComparison, paint: Pa
 fn example_line(example: &RowDifference, full: bool) -> String {
     let here = example.kind != Kind::OnlyThere;
     let of = |cell: &Cell| if here { cell.here.clone() } else { cell.there.clone() };
-    let key: Vec<String> =
-        example.key.iter().map(|cell| format!("{}={}", cell.column, short(of(cell), full))).collect();
+    let key: Vec<String> = example
+        .key
+        .iter()
+        .map(|cell| format!("{}={}", cell.column, short(of(cell), full)))
+        .collect();
     let mut line = key.join(", ");
     if !full && line.chars().count() > 2 * SHORT {
         line = line.chars().take(2 * SHORT).chain(['…']).collect();
@@ -371,10 +395,16 @@ fn short(value: Option<String>, full: bool) -> String {
     {
         return format!("blob {}… ({length} bytes)", hex.get(..12).unwrap_or(hex));
     }
-    let plain = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_.:@/".contains(c));
+    let plain =
+        !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_.:@/".contains(c));
     let cut = !full && value.chars().count() > SHORT;
-    let value: String = if cut { value.chars().take(SHORT).chain(['…']).collect() } else { value };
-    if plain && value != "NULL" { value } else { format!("'{}'", value.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")) }
+    let value: String =
+        if cut { value.chars().take(SHORT).chain(['…']).collect() } else { value };
+    if plain && value != "NULL" {
+        value
+    } else {
+        format!("'{}'", value.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+    }
 }
 
 fn objects(out: &mut String, typed: &Compare, comparison: &Comparison, paint: Paint) {
@@ -383,7 +413,10 @@ fn objects(out: &mut String, typed: &Compare, comparison: &Comparison, paint: Pa
     };
     _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Schema"));
     if let Some([here, there]) = &comparison.pg_dump_versions {
-        _ = writeln!(out, "  written by {here}, there by {there}: they may word the same thing otherwise");
+        _ = writeln!(
+            out,
+            "  written by {here}, there by {there}: they may word the same thing otherwise"
+        );
     }
     let limit = if typed.full { usize::MAX } else { LINES };
     for object in objects.iter().take(limit) {
@@ -396,7 +429,9 @@ fn objects(out: &mut String, typed: &Compare, comparison: &Comparison, paint: Pa
         _ = writeln!(out, "  {state}{} {}{}", object.kind, schema.unwrap_or_default(), object.name);
         if typed.full {
             for (side, text) in [("archive", &object.here), ("there", &object.there)] {
-                for line in text.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty()) {
+                for line in
+                    text.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty())
+                {
                     _ = writeln!(out, "    {side}: {line}");
                 }
             }
@@ -434,11 +469,13 @@ fn next(out: &mut String, typed: &Compare, comparison: &Comparison, paint: Paint
     }
     let file = typed.file.display();
     _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "What next"));
-    let rows = all(comparison).any(|table| {
-        table.only_here + table.changed > 0 && table.state != State::OnlyHere
-    });
+    let rows = all(comparison)
+        .any(|table| table.only_here + table.changed > 0 && table.state != State::OnlyHere);
     if rows || comparison.sequences.iter().any(|sequence| sequence.behind) {
-        _ = writeln!(out, "  --sql        statements that bring lost rows and values back, to read and run");
+        _ = writeln!(
+            out,
+            "  --sql        statements that bring lost rows and values back, to read and run"
+        );
         _ = writeln!(out, "  --sql=lost   the same, but values that were changed to others stay");
     }
     if comparison.tables.iter().any(|table| table.state == State::OnlyHere || table.other_kind) {

@@ -190,8 +190,7 @@ impl There for Live {
     ) -> Result<Collector, CompareError> {
         let reading = self.reading(std::slice::from_ref(wanted), Mode::Text, progress);
         let sink = RowSink(make(None)?);
-        let sink =
-            self.block(progress.as_ref(), async { Ok(pump::pump(reading, sink).await?) })?;
+        let sink = self.block(progress.as_ref(), async { Ok(pump::pump(reading, sink).await?) })?;
         Ok(sink.0)
     }
 

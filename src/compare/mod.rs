@@ -29,8 +29,8 @@ pub use self::report::{
     Cell, ChangedColumn, ColumnDifference, Comparison, ObjectDifference, RowDifference,
     SequenceDifference, SequenceValue, State, TableComparison, Verdict,
 };
-use self::rows::{Difference, Side};
 pub use self::rows::{Collector, Kind};
+use self::rows::{Difference, Side};
 pub use self::schema::SchemaTexts;
 pub use self::sql::{Scope, Statements};
 use crate::format::digest::{Digest, RowSum};
@@ -213,7 +213,8 @@ pub fn run(
         let theirs = there.schema(progress.as_ref())?;
         let ours = archive::texts(here)?;
         if ours.pg_dump_version != theirs.pg_dump_version {
-            comparison.pg_dump_versions = Some([ours.pg_dump_version.clone(), theirs.pg_dump_version.clone()]);
+            comparison.pg_dump_versions =
+                Some([ours.pg_dump_version.clone(), theirs.pg_dump_version.clone()]);
         }
         comparison.objects = Some(schema::differences(&ours, &theirs));
     }
@@ -277,13 +278,11 @@ pub fn run(
             None => comparison.large_objects.as_mut(),
         };
         let Some(outcome) = outcome else { continue };
-        let ours = pair.data.map_or_else(
-            || (0, RowSum::default().digest()),
-            |data| (data.rows, data.digest),
-        );
-        let ordered = pair.here.is_none_or(|table| {
-            archive::fields(table, &pair.wanted.columns).is_none()
-        });
+        let ours = pair
+            .data
+            .map_or_else(|| (0, RowSum::default().digest()), |data| (data.rows, data.digest));
+        let ordered =
+            pair.here.is_none_or(|table| archive::fields(table, &pair.wanted.columns).is_none());
         let equal = ordered && sum == Some(ours);
         if let Some((rows, _)) = sum {
             outcome.rows_there = rows;
@@ -428,7 +427,15 @@ fn table(
         let example = *count <= limit;
         if example || wants {
             let (ours, theirs) = texts(difference)?;
-            report::row(outcome, &pair.wanted.columns, &pair.key, difference.kind, &ours, &theirs, example);
+            report::row(
+                outcome,
+                &pair.wanted.columns,
+                &pair.key,
+                difference.kind,
+                &ours,
+                &theirs,
+                example,
+            );
             if let Some((statements, order)) = &mut sql {
                 let late = pair.here.map_or(&[][..], |table| order.late(&table.name));
                 let target =

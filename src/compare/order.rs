@@ -20,8 +20,11 @@ impl Order {
     }
 }
 
-/// The order of the manifest's tables. Where tables refer to each other in a circle, the first of
-/// them goes first and its references into the circle come late.
+/// By table: the other tables it refers to, and by which keys.
+type Needs<'a> = Vec<BTreeMap<usize, Vec<&'a ForeignKey>>>;
+
+/// The order of the manifest's tables. Where tables refer to each other in a circle, one that can
+/// be without its references for a while goes first, and they come late.
 pub(super) fn of(manifest: &Manifest) -> Order {
     let by_name: HashMap<&Name, usize> =
         manifest.tables.iter().enumerate().map(|(number, table)| (&table.name, number)).collect();
@@ -53,8 +56,7 @@ pub(super) fn of(manifest: &Manifest) -> Order {
             }
         }
     };
-    // By table: what it refers to, and by which key.
-    let mut needs: Vec<BTreeMap<usize, Vec<&ForeignKey>>> = vec![BTreeMap::new(); manifest.tables.len()];
+    let mut needs: Needs<'_> = vec![BTreeMap::new(); manifest.tables.len()];
     for key in &manifest.foreign_keys {
         let referenced = family(&key.references);
         for number in family(&key.table) {
@@ -75,15 +77,59 @@ pub(super) fn of(manifest: &Manifest) -> Order {
             needs.get(*number).is_none_or(|needs| needs.keys().all(|other| !left.contains(other)))
         };
         let next = left.iter().copied().find(|number| open(number)).unwrap_or_else(|| {
-            for (other, keys) in needs.get(first).into_iter().flatten() {
-                if left.contains(other) {
-                    keys.iter().for_each(|key| wait(first, key));
-                }
+            let number = breaks(manifest, &circle(first, &needs, &left), &needs, &left);
+            for (_, key) in into(number, &needs, &left) {
+                wait(number, key);
             }
-            first
+            number
         });
         left.remove(&next);
         tables.push(next);
     }
     Order { tables, late }
+}
+
+/// What a table refers to among those that are left.
+fn into<'a>(
+    number: usize,
+    needs: &'a Needs<'a>,
+    left: &'a BTreeSet<usize>,
+) -> impl Iterator<Item = (usize, &'a ForeignKey)> {
+    let needs = needs.get(number).into_iter().flatten();
+    let needs = needs.filter(|(other, _)| left.contains(other));
+    needs.flat_map(|(other, keys)| keys.iter().map(|key| (*other, *key)))
+}
+
+/// Tables that refer to each other in a circle. Each table that is left refers to another that is:
+/// so whoever goes on from `first` comes to a table for the second time.
+fn circle(first: usize, needs: &Needs<'_>, left: &BTreeSet<usize>) -> Vec<usize> {
+    let mut path = vec![first];
+    let mut at = first;
+    while let Some((next, _)) = into(at, needs, left).next() {
+        if let Some(start) = path.iter().position(|seen| *seen == next) {
+            return path.split_off(start);
+        }
+        path.push(next);
+        at = next;
+    }
+    path
+}
+
+/// The table of a circle that goes first: one whose references may be NULL for a while, if any.
+fn breaks(
+    manifest: &Manifest,
+    circle: &[usize],
+    needs: &Needs<'_>,
+    left: &BTreeSet<usize>,
+) -> usize {
+    let loose = |number: &usize| {
+        let table = manifest.tables.get(*number);
+        let null = |column: &String| {
+            let columns = table.iter().flat_map(|table| &table.columns);
+            columns.into_iter().any(|own| own.name == *column && !own.not_null)
+        };
+        into(*number, needs, left).all(|(_, key)| key.columns.iter().any(null))
+    };
+    let chosen = circle.iter().copied().filter(|number| loose(number)).min();
+    chosen.or_else(|| circle.first().copied()).unwrap_or_default()
 }

@@ -350,7 +350,12 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
 
-    fn told(here: &[String], there: &[String], key: &[usize], memory: usize) -> Vec<(Kind, String, String)> {
+    fn told(
+        here: &[String],
+        there: &[String],
+        key: &[usize],
+        memory: usize,
+    ) -> Vec<(Kind, String, String)> {
         let collect = |side, rows: &[String]| {
             let mut collector = Collector::new(side, key.to_vec(), None, memory).unwrap();
             for row in rows {

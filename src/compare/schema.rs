@@ -75,6 +75,8 @@ pub(super) fn differences(here: &SchemaTexts, there: &SchemaTexts) -> Vec<Object
     for (key, texts) in theirs {
         out.push(told(key, State::OnlyThere, Vec::new(), texts));
     }
-    out.sort_by(|a, b| (a.state, &a.kind, &a.in_schema, &a.name).cmp(&(b.state, &b.kind, &b.in_schema, &b.name)));
+    out.sort_by(|a, b| {
+        (a.state, &a.kind, &a.in_schema, &a.name).cmp(&(b.state, &b.kind, &b.in_schema, &b.name))
+    });
     out
 }

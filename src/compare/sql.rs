@@ -135,7 +135,12 @@ impl<'a> Statements<'a> {
         done
     }
 
-    fn insert(&mut self, table: &Table, target: &Target<'_>, row: &[u8]) -> Result<(), CompareError> {
+    fn insert(
+        &mut self,
+        table: &Table,
+        target: &Target<'_>,
+        row: &[u8],
+    ) -> Result<(), CompareError> {
         self.begin()?;
         let fields = fields(table, target, row)?;
         let is_late = |at: usize| {
@@ -143,7 +148,8 @@ impl<'a> Statements<'a> {
             !target.key.is_empty()
                 && !target.key.contains(&at)
                 && fields.get(at).is_some_and(|field| *field != b"\\N")
-                && column.is_some_and(|column| !column.not_null && target.late.contains(&column.name))
+                && column
+                    .is_some_and(|column| !column.not_null && target.late.contains(&column.name))
         };
         let late: Vec<usize> = (0..fields.len()).filter(|at| is_late(*at)).collect();
         self.put(b"INSERT INTO ")?;
@@ -309,7 +315,9 @@ impl<'a> Statements<'a> {
         let oid = std::str::from_utf8(oid).ok().and_then(|oid| oid.parse::<u32>().ok());
         let oid = oid.ok_or_else(wrong)?;
         if kind == Kind::Changed {
-            let note = format!("-- Large object {oid} is another than in the archive; it is left as it is.\n");
+            let note = format!(
+                "-- Large object {oid} is another than in the archive; it is left as it is.\n"
+            );
             return self.put(note.as_bytes());
         }
         let text = |field: &[u8]| rows::unescape(field).ok().flatten().map(|v| v.into_owned());
@@ -366,7 +374,10 @@ impl<'a> Statements<'a> {
         for table in &comparison.tables {
             for column in table.columns.iter().filter(|column| column.state == State::OnlyHere) {
                 let name = one_line(&format!("{}.{}", table.name, column.name));
-                self.put(format!("-- Column {name} is not there: its values are not among these.\n").as_bytes())?;
+                self.put(
+                    format!("-- Column {name} is not there: its values are not among these.\n")
+                        .as_bytes(),
+                )?;
             }
         }
         if self.count == 0 {
@@ -380,7 +391,11 @@ fn out_of_reach(table: &TableComparison) -> bool {
     table.other_kind || table.state == State::OnlyHere
 }
 
-fn fields<'r>(table: &Table, target: &Target<'_>, row: &'r [u8]) -> Result<Vec<&'r [u8]>, CompareError> {
+fn fields<'r>(
+    table: &Table,
+    target: &Target<'_>,
+    row: &'r [u8],
+) -> Result<Vec<&'r [u8]>, CompareError> {
     if target.columns.is_empty() {
         return Ok(Vec::new());
     }

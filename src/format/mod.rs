@@ -16,4 +16,4 @@ pub mod ustar;
 pub mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

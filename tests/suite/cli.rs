@@ -612,7 +612,7 @@ fn the_documents_say_what_help_says() {
     let path = support::root().join("docs/commands.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut wanted = document.clone();
-    for verb in ["", "create", "verify", "restore", "inspect", "cat"] {
+    for verb in ["", "create", "verify", "restore", "compare", "inspect", "cat"] {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
@@ -659,6 +659,8 @@ fn the_documents_name_every_json_field() {
         &["verify", "shop.pgark", "--json"],
         &["verify", "missing.pgark", "--json"],
         &["verify", "bad.pgark", "--json"],
+        &["compare", "shop.pgark", "--with", "shop.pgark", "--json"],
+        &["compare", "shop.pgark", "--with", "missing.pgark", "--json"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();
