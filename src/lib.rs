@@ -7,6 +7,7 @@
 //!
 //! - [`format`](mod@format) reads and writes archives. It knows neither databases nor terminals.
 //! - [`verify`] says whether an archive is right: every byte, row, key and reference, offline.
+//! - [`compare`](mod@compare) says what differs between an archive and another, or a database.
 //! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
 //!   (feature `postgres`, on by default).
 //! - [`progress`] is how long work tells how far it is.
@@ -27,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod compare;
 pub mod format;
 pub mod io;
 pub mod progress;

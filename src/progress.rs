@@ -24,6 +24,8 @@ pub enum Phase {
     Compare,
     /// Mending a damaged archive.
     Repair,
+    /// Finding the rows that differ.
+    Differences,
 }
 
 /// Takes reports of progress. Called from many threads, often: must be cheap and never block.

@@ -213,6 +213,7 @@ impl Glance {
             Some(Phase::PostData) => "adding indexes",
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
+            Some(Phase::Differences) => "finding rows",
             None => "starting",
         }
     }

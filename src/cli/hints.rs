@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
 use super::servers;
+use crate::compare::CompareError;
 use crate::create::CreateError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
@@ -60,6 +61,8 @@ pub(super) enum Failure {
     Restore(Box<RestoreError>),
     /// A repair could not be tried, or its result not be kept.
     Repair(Box<RepairError>),
+    /// There is no comparison.
+    Compare(Box<CompareError>),
 }
 
 /// A failure in words.
@@ -129,6 +132,7 @@ impl Failure {
             Self::Connection(error) => servers::connection(error),
             Self::Create(error) => servers::create(error),
             Self::Restore(error) => servers::restore(error),
+            Self::Compare(error) => servers::compare(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),
             Self::Damage { path, what, problem } => {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::hints::Trouble;
 use super::printer::Printer;
+use crate::compare::{Comparison, Verdict};
 use crate::create::CreateReport;
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
@@ -115,6 +116,32 @@ impl<'a> Verified<'a> {
             millis,
             findings: &report.findings,
             table_states: &report.table_states,
+        }
+    }
+}
+
+/// An archive compared with something.
+#[derive(Serialize)]
+pub(super) struct Compared<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    with: &'a str,
+    ok: bool,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+}
+
+impl<'a> Compared<'a> {
+    /// What `compare` says.
+    pub(super) fn new(file: &Path, with: &'a str, comparison: &'a Comparison) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "compare",
+            file: file.display().to_string(),
+            with,
+            ok: comparison.verdict == Verdict::Equal,
+            comparison,
         }
     }
 }

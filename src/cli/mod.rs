@@ -4,6 +4,7 @@
 mod args;
 mod bars;
 mod cat;
+mod compare;
 mod create;
 mod exit;
 mod hints;
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
         Verb::Create(typed) => create::run(typed, &context),
         Verb::Verify(typed) => verify::run(typed, &context),
         Verb::Restore(typed) => restore::run(typed, &context),
+        Verb::Compare(typed) => compare::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
@@ -85,6 +87,7 @@ impl Context {
             // Each file has an object of its own.
             Verb::Verify(_) | Verb::Cat(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
+            Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
         };

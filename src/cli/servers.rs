@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::hints::{BUG, Failure, Trouble, chain, io_words, open, verification};
+use crate::compare::CompareError;
 use crate::create::CreateError;
 use crate::create::pump::PumpError;
 use crate::pg::error::AttemptError;
@@ -92,6 +93,36 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         RestoreError::Partial(error) => restore(error).hint(PARTIAL),
         RestoreError::Interrupted => Failure::Interrupted.explain(),
         RestoreError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
+/// There is no comparison.
+pub(super) fn compare(error: &CompareError) -> Trouble {
+    if error.is_interrupted() {
+        return Failure::Interrupted.explain();
+    }
+    let trouble = Trouble::new(Exit::Failed, chain(error));
+    let mut inner = error;
+    while let CompareError::Table { source, .. } = inner {
+        inner = source;
+    }
+    match inner {
+        CompareError::Read(_) | CompareError::Rows { .. } | CompareError::Row { .. } => {
+            trouble.hint("pgark verify says what is lost and what is safe")
+        }
+        CompareError::Server(error) => server(trouble, error),
+        CompareError::Schema(error) => {
+            dump(trouble, error).hint("--no-schema compares rows and sequences without pg_dump")
+        }
+        CompareError::Pump(error) => pump(trouble, error),
+        CompareError::Scratch(_) => trouble.hint(
+            "rows of tables that differ go to scratch files: name a folder with more room in TMPDIR",
+        ),
+        CompareError::TooLong { .. } => {
+            trouble.hint("restore the archive into another database and copy the value from there")
+        }
+        CompareError::Internal(_) => trouble.hint(BUG),
+        CompareError::Output(_) | CompareError::Interrupted | CompareError::Table { .. } => trouble,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod big;
 mod budget;
+pub(crate) mod digesting;
 mod large_objects;
 pub(crate) mod pump;
 

@@ -114,6 +114,8 @@ pub(crate) enum Mode {
     Archive(KnownBlobs),
     /// Only their digest is wanted.
     Digest,
+    /// Their text is wanted, of blobs the references.
+    Text,
 }
 
 impl Mode {
@@ -121,6 +123,7 @@ impl Mode {
         match self {
             Self::Archive(known) => BatchBuilder::new(known.clone()),
             Self::Digest => BatchBuilder::for_digest(),
+            Self::Text => BatchBuilder::for_text(),
         }
     }
 }

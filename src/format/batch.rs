@@ -94,6 +94,11 @@ impl Batch {
         self.sum
     }
 
+    /// The rows as text, where they were kept: not by [`BatchBuilder::for_digest`].
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Bytes it holds in memory.
     pub fn cost(&self) -> usize {
         self.text.len() + self.data.len() + 64 * (self.candidates.len() + self.blobs.len())
@@ -104,6 +109,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct BatchBuilder {
     known: Option<KnownBlobs>,
+    keeps_text: bool,
     batch: Batch,
     data: Vec<u8>,
     in_batch: HashSet<Digest>,
@@ -114,17 +120,23 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// For rows on their way into an archive.
     pub fn new(known: KnownBlobs) -> Self {
-        Self::begin(Some(known))
+        Self::begin(Some(known), true)
     }
 
     /// For rows whose digest alone is wanted: keeps no bytes.
     pub fn for_digest() -> Self {
-        Self::begin(None)
+        Self::begin(None, false)
     }
 
-    fn begin(known: Option<KnownBlobs>) -> Self {
+    /// For rows whose text is wanted, blobs by reference alone.
+    pub fn for_text() -> Self {
+        Self::begin(None, true)
+    }
+
+    fn begin(known: Option<KnownBlobs>, keeps_text: bool) -> Self {
         Self {
             known,
+            keeps_text,
             batch: Batch::default(),
             data: Vec::new(),
             in_batch: HashSet::new(),
@@ -190,7 +202,7 @@ impl BatchBuilder {
         let body = row.get(self.row_start..).unwrap_or_default();
         self.batch.count_row(body, row.len() + 1);
         self.batch.text = row;
-        if self.known.is_some() {
+        if self.keeps_text {
             self.batch.text.push(b'\n');
         } else {
             self.batch.text.clear();
@@ -246,6 +258,7 @@ mod tests {
         assert_eq!(fields.text, text.text);
         assert_eq!(fields.sum(), text.sum());
         assert_eq!(build(BatchBuilder::for_digest()).sum(), text.sum());
+        assert_eq!(build(BatchBuilder::for_text()).text(), text.text());
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub mod ustar;
 pub mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

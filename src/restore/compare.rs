@@ -5,16 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Outcome, RestoreError, RestoreFinding, RestoreOptions, TableOutcome};
-use crate::create::pump::{self, Mode, Reading, Sink, Slices, What, has_rows};
-use crate::format::batch::Batch;
-use crate::format::digest::{Digest, RowSum};
+use crate::create::digesting::DigestSink;
+use crate::create::pump::{self, Mode, Reading, What, has_rows};
+use crate::format::digest::RowSum;
 use crate::format::manifest::{Manifest, Sequence, Table, TableData};
 use crate::format::reader::Archive;
-use crate::format::rows::{BlobRef, Bytea, INLINE_BYTEA};
-use crate::format::writer::WriteError;
 use crate::pg::{self, Params, Snapshot};
 use crate::progress::Progress;
 
@@ -59,8 +55,7 @@ pub(super) async fn compare(
         progress: Arc::clone(progress),
         mode: Mode::Digest,
     };
-    let sink = DigestSink { current: RowSum::default(), sums: Vec::new() };
-    let sums = match pump::pump(reading, sink).await {
+    let sums = match pump::pump(reading, DigestSink::default()).await {
         Ok(sink) => sink.sums,
         Err(error) => return Err(RestoreError::Compare(error)),
     };
@@ -133,44 +128,5 @@ fn compare_sequences(manifest: &Manifest, found: &[Sequence], findings: &mut Vec
             Some(_) => continue,
         };
         findings.push(difference("SEQUENCE", sequence.name.to_string(), &message));
-    }
-}
-
-struct DigestSink {
-    current: RowSum,
-    sums: Vec<(What, RowSum)>,
-}
-
-impl Sink for DigestSink {
-    fn begin(&mut self, _: What) -> Result<(), WriteError> {
-        self.current = RowSum::default();
-        Ok(())
-    }
-
-    fn batch(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        self.current.add(batch.sum());
-        Ok(())
-    }
-
-    fn blob(&mut self, slices: &mut Slices<'_>) -> Result<Bytea, WriteError> {
-        let mut hash = Sha256::new();
-        let mut length = 0_u64;
-        let mut head = Vec::new();
-        while let Some(slice) = slices()? {
-            hash.update(&slice);
-            length += u64::try_from(slice.len()).unwrap_or(0);
-            if head.len() <= INLINE_BYTEA {
-                head.extend(slice.iter().take(INLINE_BYTEA + 1));
-            }
-        }
-        if head.len() <= INLINE_BYTEA {
-            return Ok(Bytea::Inline(head));
-        }
-        Ok(Bytea::Blob(BlobRef { digest: Digest(hash.finalize().into()), length }))
-    }
-
-    fn end(&mut self, what: What) -> Result<u64, WriteError> {
-        self.sums.push((what, self.current));
-        Ok(self.current.rows)
     }
 }

@@ -17,7 +17,7 @@ mod objects;
 mod parity;
 mod plan;
 mod report;
-mod spill;
+pub(crate) mod spill;
 mod stretch;
 mod structure;
 mod values;

@@ -16,7 +16,7 @@ const MOST_READ: usize = 1 << 20;
 
 /// Takes records of `N` bytes, which are ordered as byte strings.
 #[derive(Debug)]
-pub(super) struct Sorter<const N: usize> {
+pub(crate) struct Sorter<const N: usize> {
     buffer: Vec<[u8; N]>,
     /// Records the buffer may hold.
     most: usize,
@@ -28,7 +28,7 @@ pub(super) struct Sorter<const N: usize> {
 
 impl<const N: usize> Sorter<N> {
     /// Keeps at most `budget` bytes in memory (and never less than one record).
-    pub(super) fn new(budget: usize) -> Self {
+    pub(crate) fn new(budget: usize) -> Self {
         Self {
             buffer: Vec::new(),
             most: (budget / N.max(1)).max(1),
@@ -42,7 +42,7 @@ impl<const N: usize> Sorter<N> {
     ///
     /// # Errors
     /// The scratch file cannot be made or written.
-    pub(super) fn push(&mut self, record: [u8; N]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, record: [u8; N]) -> io::Result<()> {
         if self.buffer.len() >= self.most {
             self.spill()?;
         }
@@ -74,7 +74,7 @@ impl<const N: usize> Sorter<N> {
 
 /// Gives the records of one or more sorters back in order.
 #[derive(Debug)]
-pub(super) struct Merge<const N: usize> {
+pub(crate) struct Merge<const N: usize> {
     sources: Vec<Source<N>>,
     heads: BinaryHeap<Reverse<([u8; N], usize)>>,
 }
@@ -85,7 +85,7 @@ impl<const N: usize> Merge<N> {
     ///
     /// # Errors
     /// A scratch file cannot be read.
-    pub(super) fn new(sorters: Vec<Sorter<N>>, budget: usize) -> io::Result<Self> {
+    pub(crate) fn new(sorters: Vec<Sorter<N>>, budget: usize) -> io::Result<Self> {
         let runs: usize = sorters.iter().map(|sorter| sorter.runs.len()).sum();
         let each = (budget / runs.max(1)).clamp(LEAST_READ, MOST_READ) / N.max(1);
         let mut sources = Vec::with_capacity(runs + sorters.len());
@@ -135,7 +135,7 @@ impl<const N: usize> Merge<N> {
     ///
     /// # Errors
     /// A scratch file cannot be read.
-    pub(super) fn next(&mut self) -> io::Result<Option<[u8; N]>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<[u8; N]>> {
         let Some(Reverse((record, number))) = self.heads.pop() else { return Ok(None) };
         self.refill(number)?;
         Ok(Some(record))

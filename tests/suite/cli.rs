@@ -615,6 +615,7 @@ fn the_documents_say_what_help_says() {
     let document = std::fs::read_to_string(&path).unwrap();
     let mut wanted = document.clone();
     for verb in ["", "create", "verify", "restore", "inspect", "cat", "repair"] {
+    for verb in ["", "create", "verify", "restore", "compare", "inspect", "cat"] {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
@@ -662,6 +663,8 @@ fn the_documents_name_every_json_field() {
         &["verify", "missing.pgark", "--json"],
         &["verify", "bad.pgark", "--json"],
         &["repair", "bad.pgark", "-o", "fixed.pgark", "--json"],
+        &["compare", "shop.pgark", "--with", "shop.pgark", "--json"],
+        &["compare", "shop.pgark", "--with", "missing.pgark", "--json"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();

@@ -5,6 +5,7 @@ mod support;
 
 mod catalog;
 mod cli;
+mod compare;
 mod declared;
 mod dump_compare;
 mod kill;
