@@ -63,9 +63,7 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
             RestoreError::Undone { dropping: None, .. } => {
                 trouble.hint("the new database was dropped again; nothing else was changed")
             }
-            RestoreError::Undone { .. } => {
-                Trouble::new(Exit::Interrupted, chain(error)).hint(LEFT)
-            }
+            RestoreError::Undone { .. } => Trouble::new(Exit::Interrupted, chain(error)).hint(LEFT),
             _ => trouble,
         };
     }
@@ -85,12 +83,10 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         RestoreError::OlderServer { .. } => {
             trouble.hint("restore on a server at least as new as the one the archive came from")
         }
-        RestoreError::MissingRoles(_) => {
-            trouble.hint(
-                "nothing was done; create them first (CREATE ROLE name), name others with --role \
+        RestoreError::MissingRoles(_) => trouble.hint(
+            "nothing was done; create them first (CREATE ROLE name), name others with --role \
                  old=new, or leave them out with --no-owner and --no-privileges",
-            )
-        }
+        ),
         RestoreError::MissingExtensions(_) => trouble.hint(
             "nothing was done; install them on the server (packages such as postgresql-contrib), \
              or restore on a server that has them",

@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn privileges_are_left_out_or_given_to_others() {
-        let sql = "GRANT SELECT ON TABLE public.old TO old;\nGRANT ALL ON TABLE public.old TO me;\n";
+        let sql =
+            "GRANT SELECT ON TABLE public.old TO old;\nGRANT ALL ON TABLE public.old TO me;\n";
         let none = Choices { no_privileges: true, ..Choices::default() };
         assert_eq!(with("ACL", sql, &none), "");
         let roles = BTreeMap::from([("old".to_owned(), "new".to_owned())]);

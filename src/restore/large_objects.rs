@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::convert::RowProblem;
 use super::choices::Choices;
+use super::convert::RowProblem;
 use super::{RestoreError, big};
 use crate::format::reader::{Archive, PackCache};
 use crate::format::rows::{self, Bytea, RowError};
@@ -129,11 +129,7 @@ async fn create(
 }
 
 /// Owner, privileges, comment.
-async fn describe(
-    lead: &Session,
-    object: &Object,
-    choices: &Choices,
-) -> Result<(), RestoreError> {
+async fn describe(lead: &Session, object: &Object, choices: &Choices) -> Result<(), RestoreError> {
     // Who made it owns it.
     let owner = if choices.no_owner { lead.params().user() } else { choices.role(&object.owner) };
     let (oid, quoted) = (object.oid, ident(owner));

@@ -36,9 +36,9 @@ use crate::io::{DiskFile, ReadAt};
 use crate::pg::{Params, PgError, Session, literal, qualified};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
-use place::Director;
 pub use choices::Choices;
 pub use convert::RowProblem;
+use place::Director;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
 
@@ -306,7 +306,9 @@ fn list(connections: &[Connection]) -> String {
 fn dropped(database: &str, dropping: Option<&PgError>) -> String {
     match dropping {
         None => format!("the new database ({database}) was dropped again"),
-        Some(error) => format!("the new database {database} is left, for dropping it failed: {error}"),
+        Some(error) => {
+            format!("the new database {database} is left, for dropping it failed: {error}")
+        }
     }
 }
 
@@ -432,7 +434,9 @@ async fn beside(
     let new = target.with_database(&working);
     let work = async {
         let old = match how.place {
-            Place::Swap { .. } => Some(settings::Old::read(&director.session, &director.name).await?),
+            Place::Swap { .. } => {
+                Some(settings::Old::read(&director.session, &director.name).await?)
+            }
             _ => None,
         };
         director.make(&working, &archive.manifest().source, old.as_ref()).await?;
@@ -578,7 +582,7 @@ async fn fill(
     }
     let again = Instant::now();
     progress.begin(Phase::Compare, rows, bytes);
-    let compared = compare::compare(archive, &target, options, progress).await?;
+    let compared = compare::compare(archive, &target, options, choices, progress).await?;
     let equal = compared.equal;
     findings.extend(compared.findings);
     Ok(Restored {

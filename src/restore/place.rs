@@ -84,9 +84,7 @@ impl Director {
         }
         // Where an administrator removed both, the target itself is a way in, for --create.
         match Session::open(target).await {
-            Ok(session) if target.database() != name => {
-                Ok(Self { session, name: name.to_owned() })
-            }
+            Ok(session) if target.database() != name => Ok(Self { session, name: name.to_owned() }),
             Ok(_) => Err(first.map_or_else(
                 || RestoreError::Internal("no database to work from".into()),
                 RestoreError::Server,
@@ -114,10 +112,7 @@ impl Director {
     }
 
     /// Databases that runs for this name have left under a working name.
-    pub(super) async fn leftovers(
-        &self,
-        target: &Params,
-    ) -> Result<Vec<String>, RestoreError> {
+    pub(super) async fn leftovers(&self, target: &Params) -> Result<Vec<String>, RestoreError> {
         const DOING: &str = "looking for what an earlier run has left";
         let sql = "SELECT d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database') \
                    FROM pg_catalog.pg_database d WHERE pg_catalog.strpos(d.datname::text, $1) > 0 \

@@ -46,8 +46,7 @@ pub fn plan(
     let file: Arc<dyn ReadAt> = Arc::new(file);
     let archive = Arc::new(Archive::from_file(file).map_err(open)?);
     let runtime = runtime().map_err(|error| RestoreError::Internal(error.to_string()))?;
-    let found =
-        runtime.block_on(interruptible(progress.as_ref(), find(options, how, &archive)));
+    let found = runtime.block_on(interruptible(progress.as_ref(), find(options, how, &archive)));
     runtime.shutdown_background();
     found.unwrap_or(Err(RestoreError::Interrupted))
 }
@@ -82,7 +81,9 @@ async fn find(
         } else {
             old = None;
         }
-        steps.extend(leftovers.iter().map(|name| format!("drop {name}, left by an earlier restore")));
+        steps.extend(
+            leftovers.iter().map(|name| format!("drop {name}, left by an earlier restore")),
+        );
         steps.push(format!(
             "create a new database beside, encoding {}, collation {}",
             manifest.source.encoding, manifest.source.collate

@@ -79,7 +79,8 @@ impl Old {
                    FROM pg_catalog.pg_db_role_setting s \
                    JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase \
                    LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, \
-                   pg_catalog.unnest(s.setconfig) c WHERE d.datname = $1 ORDER BY 1 NULLS FIRST, 2";
+                   pg_catalog.unnest(s.setconfig) WITH ORDINALITY u(c, n) WHERE d.datname = $1 \
+                   ORDER BY 1 NULLS FIRST, u.n";
         for row in session.rows(&doing, sql, &[&name]).await? {
             old.settings.push((
                 row.try_get(0).map_err(wrong)?,

@@ -10,10 +10,12 @@ mod dump_compare;
 mod kill;
 mod pg_connect;
 mod refuse;
+mod restore_options;
 mod round_trip;
 mod roundtrip;
 mod servers;
 mod stable;
+mod swap;
 mod traps_reading;
 
 /// The program under test.
