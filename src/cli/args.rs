@@ -178,25 +178,77 @@ pub(super) struct Verify {
     pub(super) json: bool,
 }
 
-/// Load an archive into an empty database, and compare
+/// Load an archive into an empty, a new, or in place of an old database
 ///
 /// The archive is verified first. Then come tables, rows, sequences, large
 /// objects, indexes and constraints, materialized views and statistics; at the
 /// end every table is read back and compared with the archive. A database that
-/// has anything in it is refused.
+/// has anything in it is refused, unless it is to be replaced: with --swap the
+/// old one stays untouched until the new one is complete and compared, and is
+/// kept under another name after that.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   createdb --template=template0 shop_new
   pgark restore shop.pgark --to postgres://app@localhost/shop_new
-  PGHOST=/run/postgresql pgark restore shop.pgark --to shop_new --jobs 4")]
+  pgark restore shop.pgark --to postgres://app@localhost/ --create shop_new
+  pgark restore shop.pgark --to postgres://app@localhost/shop --swap --dry-run
+  pgark restore shop.pgark --to postgres://app@localhost/shop --swap
+  pgark restore shop.pgark --to test --role app=tester --no-privileges
+
+With --swap the plan is shown and has to be confirmed, or --yes given.")]
 pub(super) struct Restore {
     /// Archive to load
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
     /// Empty database to load it into: a URL, key=value pairs, or its name
+    ///
+    /// With --swap the database to replace, with --create its server.
     #[arg(long, value_name = "TARGET")]
     pub(super) to: String,
+    /// Create database NAME on the target's server, with the source's encoding
+    ///
+    /// It has another name until all is in it and compared. If anything fails
+    /// it is dropped again.
+    #[arg(long, value_name = "NAME", conflicts_with = "swap")]
+    pub(super) create: Option<String>,
+    /// Replace the target: a new database takes its name in the end
+    ///
+    /// Settings, owner, comment, privileges and connection limit are carried
+    /// over. The old database is kept as <name>_before_<YYYYMMDD_HHMMSS>.
+    #[arg(long)]
+    pub(super) swap: bool,
+    /// With --swap: end the connections to the old database when it is renamed
+    #[arg(long, requires = "swap")]
+    pub(super) disconnect: bool,
+    /// With --swap: do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Show what would be done and what stands in the way, and stop
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Let everything belong to the role that restores
+    #[arg(long, help_heading = "Choices")]
+    pub(super) no_owner: bool,
+    /// Grant and revoke nothing
+    #[arg(long, help_heading = "Choices")]
+    pub(super) no_privileges: bool,
+    /// Put role NEW in the place of the archive's role OLD (may be repeated)
+    #[arg(
+        long, value_name = "OLD=NEW", value_parser = units::parse_role, help_heading = "Choices"
+    )]
+    pub(super) role: Vec<(String, String)>,
+    /// Restore the schema without rows; nothing is compared then
+    #[arg(long, help_heading = "Choices", conflicts_with = "swap")]
+    pub(super) schema_only: bool,
+    /// What to do about foreign keys that the archive's own rows break
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Constraints::Valid, help_heading = "Choices")]
+    pub(super) constraints: Constraints,
+    /// Do not read the target back and compare it
+    ///
+    /// Then nobody has seen whether it holds what the archive holds.
+    #[arg(long, help_heading = "Choices", conflicts_with = "swap")]
+    pub(super) no_verify_target: bool,
     /// Connections that load at the same time [default: number of cores]
     #[arg(short, long, value_name = "N", value_parser = units::parse_jobs)]
     pub(super) jobs: Option<usize>,
@@ -372,6 +424,13 @@ pub(super) struct Repair {
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
+/// What to do about foreign keys that rows break.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Constraints {
+    /// Refuse the archive
+    Valid,
+    /// Add them NOT VALID
+    NotValid,
 }
 
 /// How rows are written.

@@ -51,6 +51,10 @@ pub(super) enum Failure {
         /// The column.
         column: String,
     },
+    /// The person was asked, and said no.
+    Declined,
+    /// Something is to be confirmed, and there is nobody to ask.
+    Unconfirmed,
     /// The person wanted it to stop.
     Interrupted,
     /// What was typed does not lead to a server.
@@ -143,6 +147,12 @@ impl Failure {
                 let error = format!("{what}, column {column}: its bytes are not UTF-8");
                 Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
             }
+            Self::Declined => Trouble::new(Exit::Failed, "not confirmed: nothing was done"),
+            Self::Unconfirmed => Trouble::new(
+                Exit::Usage,
+                "--swap has to be confirmed, and standard input is no terminal: nothing was done",
+            )
+            .hint("--yes confirms it; --dry-run shows what would be done"),
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
         }
     }

@@ -15,6 +15,7 @@ use crate::create::CreateReport;
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::RestoreReport;
+use crate::restore::{Plan, RestoreError, RestoreReport};
 use crate::verify::{Finding, Level, Report, TableReport};
 
 /// The version of these objects.
@@ -350,6 +351,11 @@ pub(super) struct Restored<'a> {
     target: &'a str,
     ok: bool,
     equal: bool,
+    compared: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<&'a str>,
     rows: u64,
     sequences: u64,
     tables: Vec<RestoredTable<'a>>,
@@ -395,8 +401,11 @@ impl<'a> Restored<'a> {
             command: "restore",
             file: file.display().to_string(),
             target,
-            ok: report.equal && report.findings.is_empty(),
+            ok: report.equal && report.findings.is_empty() && report.database.is_some(),
             equal: report.equal,
+            compared: report.compared,
+            database: report.database.as_deref(),
+            kept: report.kept.as_deref(),
             rows: tables.clone().map(|table| table.outcome.rows).fold(0, u64::saturating_add),
             sequences: report.sequences,
             tables: tables
@@ -476,6 +485,56 @@ impl<'a> Repaired<'a> {
             verified: done.verified.as_ref().map(|report| Verified::new(output, report, false, 0)),
             salvaged: done.salvaged.as_ref(),
             millis: millis(took),
+/// What a restore would do.
+#[derive(Serialize)]
+pub(super) struct Planned<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    dry_run: bool,
+    target: &'a str,
+    database: &'a str,
+    ok: bool,
+    steps: &'a [String],
+    notes: &'a [String],
+    connections: Vec<PlannedConnection<'a>>,
+    leftovers: &'a [String],
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PlannedConnection<'a> {
+    pid: i32,
+    user: &'a str,
+    application: &'a str,
+    client: &'a str,
+}
+
+impl<'a> Planned<'a> {
+    /// What `restore --dry-run` says.
+    pub(super) fn new(file: &Path, plan: &'a Plan, problems: &[RestoreError]) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "restore",
+            file: file.display().to_string(),
+            dry_run: true,
+            target: &plan.server,
+            database: &plan.database,
+            ok: problems.is_empty(),
+            steps: &plan.steps,
+            notes: &plan.notes,
+            connections: plan
+                .connections
+                .iter()
+                .map(|connection| PlannedConnection {
+                    pid: connection.pid,
+                    user: &connection.user,
+                    application: &connection.application,
+                    client: &connection.client,
+                })
+                .collect(),
+            leftovers: &plan.leftovers,
+            problems: problems.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,25 +1,33 @@
 //! `pgark restore`: an archive becomes a database again, and is compared with it.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use super::Context;
-use super::args::Restore;
+use super::args::{Constraints, Restore};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Restored};
+use super::json::{self, Planned, Restored};
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
 use super::units::{count, counted, span};
 use crate::pg::Params;
 use crate::progress::Progress;
-use crate::restore::{self, RestoreOptions, RestoreReport};
+use crate::restore::{
+    self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport,
+};
 
 /// Runs it.
 pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     let target = Params::resolve(Some(&typed.to)).map_err(Failure::Connection)?;
-    let described = target.describe();
+    let described = match &typed.create {
+        Some(name) => target.with_database(name).describe(),
+        None => target.describe(),
+    };
     let printer = &context.printer;
     for note in target.notes() {
         printer.message(&format!("note: {note}"));
@@ -30,12 +38,44 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
     };
+    let how = how(typed);
+    if typed.dry_run || typed.swap {
+        let ask = !typed.dry_run && !typed.yes;
+        if ask && !std::io::stdin().is_terminal() {
+            return Err(Failure::Unconfirmed);
+        }
+        let bars = context.bars();
+        let progress: Arc<dyn Progress> = bars.clone();
+        let plan = restore::plan(&options, &how, &progress);
+        bars.finish();
+        let mut plan = plan.map_err(|error| Failure::Restore(Box::new(error)))?;
+        let problems = std::mem::take(&mut plan.problems);
+        if typed.dry_run && typed.json {
+            json::print(printer, &Planned::new(&typed.file, &plan, &problems));
+        } else if typed.dry_run {
+            printer.result(&plan_words(&plan));
+        } else if problems.is_empty() {
+            printer.message(&plan_words(&plan));
+        }
+        if !problems.is_empty() {
+            if typed.dry_run && typed.json {
+                return Ok(Exit::Failed);
+            }
+            return Err(Failure::Restore(Box::new(one(problems))));
+        }
+        if typed.dry_run {
+            return Ok(Exit::Clean);
+        }
+        if ask {
+            confirm(&plan, context)?;
+        }
+    }
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
-    let report = restore::run(&options, &progress);
+    let report = restore::run_as(&options, &how, &progress);
     bars.finish();
     let report = report.map_err(|error| Failure::Restore(Box::new(error)))?;
-    let clean = report.equal && report.findings.is_empty();
+    let clean = report.equal && report.findings.is_empty() && report.database.is_some();
     if typed.json {
         json::print(printer, &Restored::new(&typed.file, &described, &report));
     } else if !clean || !printer.is_quiet() {
@@ -44,9 +84,81 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     Ok(if clean { Exit::Clean } else { Exit::Findings })
 }
 
+fn how(typed: &Restore) -> How {
+    let place = match &typed.create {
+        Some(name) => Place::Create(name.clone()),
+        None if typed.swap => Place::Swap { disconnect: typed.disconnect },
+        None => Place::Existing,
+    };
+    let choices = Choices {
+        no_owner: typed.no_owner,
+        no_privileges: typed.no_privileges,
+        roles: typed.role.iter().cloned().collect(),
+        schema_only: typed.schema_only,
+        not_valid: typed.constraints == Constraints::NotValid,
+        no_compare: typed.no_verify_target,
+    };
+    How { place, choices }
+}
+
+fn one(mut problems: Vec<RestoreError>) -> RestoreError {
+    match (problems.pop(), problems.is_empty()) {
+        (Some(only), true) => only,
+        (last, _) => {
+            problems.extend(last);
+            RestoreError::Several(problems)
+        }
+    }
+}
+
+/// What will be done, for people.
+fn plan_words(plan: &Plan) -> String {
+    let mut out = format!("Plan for {}:\n", plan.server);
+    for (at, step) in plan.steps.iter().enumerate() {
+        _ = writeln!(out, "  {}. {step}", at + 1);
+    }
+    for connection in &plan.connections {
+        _ = writeln!(out, "  connected now: {connection}");
+    }
+    for note in &plan.notes {
+        _ = writeln!(out, "  note: {note}");
+    }
+    out
+}
+
+/// Asks on the terminal. Reads on a thread of its own, so that Ctrl-C is heard meanwhile.
+fn confirm(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    context.printer.error(&format!("Replace database {}? Type yes:", plan.database));
+    let (sender, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        // Nobody waits any more if it was interrupted.
+        _ = sender.send(read.map(|_| line));
+    });
+    loop {
+        match answer.recv_timeout(Duration::from_millis(100)) {
+            Ok(Ok(line)) if line.trim() == "yes" => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if context.interrupt.is_set() => {
+                return Err(Failure::Interrupted);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return Err(Failure::Declined),
+        }
+    }
+}
+
 fn words(target: &str, report: &RestoreReport, paint: Paint) -> String {
     let mut out = String::new();
     let verdict = match (report.equal, report.findings.is_empty()) {
+        _ if report.database.is_none() => {
+            let word = paint.paint(Style::Bad, "NOT RESTORED.");
+            format!("{word} The new database was not as it should be, and was dropped again.")
+        }
+        (_, clean) if !report.compared => {
+            let word = paint.paint(if clean { Style::Good } else { Style::Warn }, "RESTORED.");
+            format!("{word} Nothing was read back and compared.")
+        }
         (true, true) => {
             let word = paint.paint(Style::Good, "RESTORED AND EQUAL.");
             format!("{word} Every table was read back and is what the archive holds.")
@@ -61,18 +173,23 @@ fn words(target: &str, report: &RestoreReport, paint: Paint) -> String {
         }
     };
     _ = writeln!(out, "{target}: {verdict}");
+    if let Some(kept) = &report.kept {
+        _ = writeln!(out, "  the old database is kept as {kept}: drop it when it is not needed");
+    }
     let rows = report.tables.iter().map(|table| table.outcome.rows).fold(0, u64::saturating_add);
-    let tables = u64::try_from(report.tables.len()).unwrap_or(u64::MAX);
-    let large = report.large_objects.map_or_else(String::new, |outcome| {
-        format!(", {}", counted(outcome.rows, "large object", "large objects"))
-    });
-    _ = writeln!(
-        out,
-        "  {}, {}, {}{large}",
-        counted(tables, "table", "tables"),
-        counted(rows, "row", "rows"),
-        counted(report.sequences, "sequence", "sequences")
-    );
+    if report.compared {
+        let tables = u64::try_from(report.tables.len()).unwrap_or(u64::MAX);
+        let large = report.large_objects.map_or_else(String::new, |outcome| {
+            format!(", {}", counted(outcome.rows, "large object", "large objects"))
+        });
+        _ = writeln!(
+            out,
+            "  {}, {}, {}{large}",
+            counted(tables, "table", "tables"),
+            counted(rows, "row", "rows"),
+            counted(report.sequences, "sequence", "sequences")
+        );
+    }
     _ = writeln!(
         out,
         "  {} to verify, {} to restore, {} to compare",

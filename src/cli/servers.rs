@@ -61,6 +61,10 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         let trouble = Failure::Interrupted.explain();
         return match error {
             RestoreError::Partial(_) => trouble.hint(PARTIAL),
+            RestoreError::Undone { dropping: None, .. } => {
+                trouble.hint("the new database was dropped again; nothing else was changed")
+            }
+            RestoreError::Undone { .. } => Trouble::new(Exit::Interrupted, chain(error)).hint(LEFT),
             _ => trouble,
         };
     }
@@ -74,14 +78,49 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         RestoreError::TooNew { .. } => Trouble { exit: Exit::TooNew, ..trouble }
             .hint("use the version of pgark that wrote the file, or a newer one"),
         RestoreError::NotEmpty { .. } => trouble.hint(
-            "nothing was done; create a new database and restore into that: \
-                   createdb --template=template0 NAME",
+            "nothing was done; --create NAME restores into a new database, --swap replaces this \
+             one and keeps it under another name",
         ),
         RestoreError::OlderServer { .. } => {
             trouble.hint("restore on a server at least as new as the one the archive came from")
         }
-        RestoreError::MissingRoles(_) => {
-            trouble.hint("nothing was done; create them first: CREATE ROLE name")
+        RestoreError::MissingRoles(_) => trouble.hint(
+            "nothing was done; create them first (CREATE ROLE name), name others with --role \
+                 old=new, or leave them out with --no-owner and --no-privileges",
+        ),
+        RestoreError::MissingExtensions(_) => trouble.hint(
+            "nothing was done; install them on the server (packages such as postgresql-contrib), \
+             or restore on a server that has them",
+        ),
+        RestoreError::MissingTablespaces(_) => trouble
+            .hint("nothing was done; create them first: CREATE TABLESPACE name LOCATION '...'"),
+        RestoreError::Standby => trouble.hint("nothing was done; connect to its primary"),
+        RestoreError::Privileges { .. } => trouble.hint(
+            "nothing was done; connect as a role that may, or leave owners out with --no-owner",
+        ),
+        RestoreError::Exists(_) => {
+            trouble.hint("nothing was done; give another name, or replace it with --swap")
+        }
+        RestoreError::NoDatabase(_) => trouble.hint("nothing was done; make it with --create NAME"),
+        RestoreError::BadName(_) => Trouble { exit: Exit::Usage, ..trouble },
+        RestoreError::Connected { .. } => trouble.hint(
+            "the database was not replaced; let them end, or end them with --disconnect when the \
+             moment has come",
+        ),
+        RestoreError::UnderWay(_) => trouble.hint("nothing was done; wait until it has ended"),
+        RestoreError::Several(errors) => {
+            let mut trouble = trouble;
+            for hint in errors.iter().flat_map(|error| restore(error).hints) {
+                if !trouble.hints.contains(&hint) {
+                    trouble.hints.push(hint);
+                }
+            }
+            trouble
+        }
+        RestoreError::Undone { error: inner, dropping, .. } => {
+            let hints = restore(inner).hints;
+            let trouble = Trouble { hints, ..trouble };
+            if dropping.is_some() { trouble.hint(LEFT) } else { trouble }
         }
         RestoreError::Server(error)
         | RestoreError::Object { source: error, .. }
@@ -125,6 +164,8 @@ pub(super) fn compare(error: &CompareError) -> Trouble {
         CompareError::Output(_) | CompareError::Interrupted | CompareError::Table { .. } => trouble,
     }
 }
+/// What a new database is that could not be dropped.
+const LEFT: &str = "the next restore of this database with --create or --swap drops what is left";
 
 /// What a restore that broke off leaves.
 const PARTIAL: &str =

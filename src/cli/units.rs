@@ -179,6 +179,14 @@ pub(super) fn moment(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// `OLD=NEW`: two roles.
+pub(super) fn parse_role(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
+        _ => Err("write OLD=NEW, two names of roles".to_owned()),
+    }
+}
+
 /// `20261123_070509`, as file names have it.
 pub(super) fn stamp(seconds: u64) -> String {
     let (year, month, day, hour, minute, second) = civil(seconds);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::choices::Choices;
 use super::convert::RowProblem;
 use super::{RestoreError, big};
 use crate::format::reader::{Archive, PackCache};
@@ -22,6 +23,7 @@ const WHOLE: u64 = 8 << 20;
 pub(super) async fn load(
     lead: &Session,
     archive: &Arc<Archive>,
+    choices: &Choices,
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
     let Some(data) = archive.manifest().large_objects else { return Ok(()) };
@@ -36,7 +38,7 @@ pub(super) async fn load(
             }
             let object = Object::parse(row).map_err(bad)?;
             create(lead, archive, &mut cache, &object).await?;
-            describe(lead, &object).await?;
+            describe(lead, &object, choices).await?;
             progress.rows(1);
             open += 1;
             if open == IN_A_TRANSACTION {
@@ -127,14 +129,19 @@ async fn create(
 }
 
 /// Owner, privileges, comment.
-async fn describe(lead: &Session, object: &Object) -> Result<(), RestoreError> {
-    let (oid, owner) = (object.oid, ident(&object.owner));
+async fn describe(lead: &Session, object: &Object, choices: &Choices) -> Result<(), RestoreError> {
+    // Who made it owns it.
+    let owner = if choices.no_owner { lead.params().user() } else { choices.role(&object.owner) };
+    let (oid, quoted) = (object.oid, ident(owner));
     let doing = format!("owner and privileges of large object {oid}");
-    let mut sql = format!("ALTER LARGE OBJECT {oid} OWNER TO {owner};");
-    if let Some(acl) = &object.acl {
+    let mut sql = String::new();
+    if !choices.no_owner {
+        let _ = write!(sql, "ALTER LARGE OBJECT {oid} OWNER TO {quoted};");
+    }
+    if let Some(acl) = object.acl.as_ref().filter(|_| !choices.no_privileges) {
         let _ = write!(
             sql,
-            "REVOKE ALL ON LARGE OBJECT {oid} FROM PUBLIC; REVOKE ALL ON LARGE OBJECT {oid} FROM {owner};"
+            "REVOKE ALL ON LARGE OBJECT {oid} FROM PUBLIC; REVOKE ALL ON LARGE OBJECT {oid} FROM {quoted};"
         );
         // `aclexplode` takes no empty array: it has no dimension. It means what was revoked above.
         let items = "SELECT CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee)::text END, \
@@ -144,6 +151,19 @@ async fn describe(lead: &Session, object: &Object) -> Result<(), RestoreError> {
             if acl == "{}" { Vec::new() } else { lead.rows(&doing, items, &[acl]).await? };
         for row in granted {
             let wrong = |error| PgError::server(doing.clone(), error);
+        let wrong = |error| PgError::server(doing.clone(), error);
+        let items = "SELECT i FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.text[]) i";
+        let mut given = Vec::new();
+        for row in lead.rows(&doing, items, &[acl]).await? {
+            let item: String = row.try_get(0).map_err(wrong)?;
+            given.push(with_roles(&item, |role| {
+                if role == object.owner { owner.to_owned() } else { choices.role(role).to_owned() }
+            }));
+        }
+        let items = "SELECT CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee)::text END, \
+                     pg_catalog.pg_get_userbyid(x.grantor)::text, x.privilege_type, x.is_grantable \
+                     FROM pg_catalog.aclexplode($1::pg_catalog.text[]::pg_catalog.aclitem[]) x";
+        for row in lead.rows(&doing, items, &[&given]).await? {
             let grantee: Option<String> = row.try_get(0).map_err(wrong)?;
             let grantor: String = row.try_get(1).map_err(wrong)?;
             let privilege: String = row.try_get(2).map_err(wrong)?;
@@ -151,7 +171,7 @@ async fn describe(lead: &Session, object: &Object) -> Result<(), RestoreError> {
             let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |name| ident(&name));
             let option = if grantable { " WITH GRANT OPTION" } else { "" };
             let grant = format!("GRANT {privilege} ON LARGE OBJECT {oid} TO {grantee}{option};");
-            if grantor == object.owner {
+            if grantor == owner {
                 sql.push_str(&grant);
             } else {
                 let _ = write!(sql, "SET ROLE {}; {grant} RESET ROLE;", ident(&grantor));
@@ -165,6 +185,43 @@ async fn describe(lead: &Session, object: &Object) -> Result<(), RestoreError> {
     Ok(())
 }
 
+/// An `aclitem` (`grantee=privileges/grantor`) with other roles.
+fn with_roles(item: &str, role: impl Fn(&str) -> String) -> String {
+    let (grantee, rest) = acl_name(item);
+    let (privileges, grantor) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = |name: &str| if name.is_empty() { String::new() } else { ident(&role(name)) };
+    format!("{}{privileges}/{}", name(&grantee), name(&acl_name(grantor).0))
+}
+
+/// The name at the beginning of an `aclitem`, and what follows.
+fn acl_name(text: &str) -> (String, &str) {
+    let mut name = String::new();
+    let mut quoted = false;
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' if quoted && chars.next_if(|(_, c)| *c == '"').is_some() => name.push('"'),
+            '"' => quoted = !quoted,
+            '=' if !quoted => return (name, text.get(at..).unwrap_or_default()),
+            c => name.push(c),
+        }
+    }
+    (name, "")
+}
+
 fn bad(source: RowProblem) -> RestoreError {
     RestoreError::Rows { table: NAME.into(), source }
+}
+
+/// Guards against privileges of a large object going to somebody else.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_an_aclitem_are_replaced() {
+        let role = |name: &str| if name == "a b" { "x\"y".to_owned() } else { name.to_owned() };
+        assert_eq!(with_roles("\"a b\"=rw*/app", role), "\"x\"\"y\"=rw*/\"app\"");
+        assert_eq!(with_roles("=r/\"a b\"", role), "=r/\"x\"\"y\"");
+    }
 }

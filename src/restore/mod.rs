@@ -4,14 +4,22 @@
 //! empty. Then types and tables, rows, sequences, large objects, indexes and constraints,
 //! materialized views, ANALYZE; triggers, foreign keys and row security come after the rows, so
 //! they do not act on them. In the end the target is read back and compared.
+//!
+//! Instead of into an empty database, an archive can be restored into a new one, which gets its
+//! name when all is in it and compared, in place of an old one if wanted: see [`Place`].
 
 mod big;
 mod binary;
+mod choices;
 mod compare;
 mod convert;
 mod large_objects;
 mod load;
+mod place;
+mod plan;
+mod roles;
 mod schema;
+mod settings;
 mod target;
 
 use std::fmt::Write as _;
@@ -23,12 +31,16 @@ use std::time::{Duration, Instant};
 use crate::create::pump::PumpError;
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::{Manifest, Name, TableKind};
-use crate::format::reader::{Archive, OpenError, ReadError, Section};
+use crate::format::reader::{Archive, OpenError, ReadError};
 use crate::io::{DiskFile, ReadAt};
 use crate::pg::{Params, PgError, Session, literal, qualified};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Level, Report, VerifyError, VerifyOptions};
+use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
+pub use choices::Choices;
 pub use convert::RowProblem;
+use place::Director;
+pub use place::{Connection, Place};
+pub use plan::{Plan, plan};
 
 /// How to restore an archive.
 #[derive(Clone, Debug)]
@@ -44,9 +56,25 @@ pub struct RestoreOptions {
     pub memory: usize,
 }
 
+/// Where to, and what of the archive. The default: the target itself, all of it.
+#[derive(Clone, Default, Debug)]
+pub struct How {
+    /// Where to.
+    pub place: Place,
+    /// What of the archive, and for whom.
+    pub choices: Choices,
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct RestoreReport {
+    /// The database that the archive's contents are in now; none if it was dropped again, because
+    /// it is not what the archive holds.
+    pub database: Option<String>,
+    /// The database that was there before, under its new name.
+    pub kept: Option<String>,
+    /// Whether the target was read back and compared.
+    pub compared: bool,
     /// Every table that has rows of its own (even if none), in the archive's order.
     pub tables: Vec<TableOutcome>,
     /// The large objects, if the archive or the target has any.
@@ -151,6 +179,56 @@ pub enum RestoreError {
         /// The target's version.
         to: String,
     },
+    /// The target's server is a standby. Nothing was done.
+    #[error("the target's server is a standby and takes no changes")]
+    Standby,
+    /// The server does not have these extensions. Nothing was done.
+    #[error("extensions that the archive needs are not available on the target's server: {}", .0.join(", "))]
+    MissingExtensions(Vec<String>),
+    /// The server does not have these tablespaces. Nothing was done.
+    #[error("tablespaces that the archive names do not exist on the target's server: {}", .0.join(", "))]
+    MissingTablespaces(Vec<String>),
+    /// The role may not do all of this. Nothing was done.
+    #[error("role {role} may not do this: {}", lacks.join("; "))]
+    Privileges {
+        /// The role that restores.
+        role: String,
+        /// What it lacks.
+        lacks: Vec<String>,
+    },
+    /// The database that is to be created is there already. Nothing was done.
+    #[error("database {0} exists already")]
+    Exists(String),
+    /// The database that is to be replaced is not there. Nothing was done.
+    #[error("database {0} does not exist")]
+    NoDatabase(String),
+    /// A name that the server would cut off or not take. Nothing was done.
+    #[error("{0:?} cannot be the name of a database: names have 1 to 63 bytes")]
+    BadName(String),
+    /// Somebody is connected to the database that is to be replaced; it was not.
+    #[error("database {database} is in use: {}", list(connections))]
+    Connected {
+        /// The database.
+        database: String,
+        /// Who is.
+        connections: Vec<Connection>,
+    },
+    /// Another restore that creates or replaces this database is at work. Nothing was done.
+    #[error("another restore of database {0} is under way")]
+    UnderWay(String),
+    /// Several things stand in the way. Nothing was done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<RestoreError>),
+    /// It failed; the new database was dropped again and all else is as it was.
+    #[error("{error}; {}", dropped(database, dropping.as_ref()))]
+    Undone {
+        /// Why.
+        error: Box<RestoreError>,
+        /// The new database, by its working name.
+        database: String,
+        /// Why it could not be dropped, if so.
+        dropping: Option<PgError>,
+    },
     /// Roles that the archive names do not exist. Nothing was done.
     #[error("roles that the archive names do not exist on the target's server: {}", .0.join(", "))]
     MissingRoles(Vec<String>),
@@ -215,14 +293,26 @@ impl RestoreError {
     pub fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted | Self::Compare(PumpError::Interrupted) => true,
-            Self::Partial(error) => error.is_interrupted(),
+            Self::Partial(error) | Self::Undone { error, .. } => error.is_interrupted(),
             _ => false,
         }
     }
 }
 
-/// Restores an archive. Blocks until it is done; builds its own runtime, so it must not be called
-/// from within one.
+fn list(connections: &[Connection]) -> String {
+    connections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn dropped(database: &str, dropping: Option<&PgError>) -> String {
+    match dropping {
+        None => format!("the new database ({database}) was dropped again"),
+        Some(error) => {
+            format!("the new database {database} is left, for dropping it failed: {error}")
+        }
+    }
+}
+
+/// Restores an archive into an empty database: [`run_as`] with nothing special.
 ///
 /// # Errors
 /// [`RestoreError`]; [`RestoreError::Partial`] where the target was changed already.
@@ -230,13 +320,27 @@ pub fn run(
     options: &RestoreOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<RestoreReport, RestoreError> {
+    run_as(options, &How::default(), progress)
+}
+
+/// Restores an archive. Blocks until it is done; builds its own runtime, so it must not be called
+/// from within one.
+///
+/// # Errors
+/// [`RestoreError`]; [`RestoreError::Partial`] where an existing target was changed already,
+/// [`RestoreError::Undone`] where a new database had been made.
+pub fn run_as(
+    options: &RestoreOptions,
+    how: &How,
+    progress: &Arc<dyn Progress>,
+) -> Result<RestoreReport, RestoreError> {
     let path = &options.file;
     let open = |source| RestoreError::Open { path: path.clone(), source };
     let file: Arc<dyn ReadAt> =
         Arc::new(DiskFile::open(path).map_err(|error| open(OpenError::Io(error)))?);
     let started = Instant::now();
-    let how = VerifyOptions { level: Level::Full, memory: options.memory };
-    let verified = match verify::run(&file, &how, progress.as_ref()) {
+    let level = VerifyOptions { level: Level::Full, memory: options.memory };
+    let verified = match verify::run(&file, &level, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(RestoreError::Interrupted),
         Err(source) => return Err(RestoreError::Verify { path: path.clone(), source }),
@@ -247,36 +351,161 @@ pub fn run(
     if verified.too_new {
         return Err(RestoreError::TooNew { path: path.clone(), report: Box::new(verified) });
     }
-    if !verified.ok {
+    let only_references = |report: &Report| {
+        let mut errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
+        errors.all(|finding| finding.code.id() == "E603")
+    };
+    if !(verified.ok || how.choices.not_valid && only_references(&verified)) {
         return Err(RestoreError::Damaged { path: path.clone(), report: Box::new(verified) });
     }
     let verifying = started.elapsed();
     let archive = Arc::new(Archive::from_file(file).map_err(open)?);
     let runtime = runtime().map_err(|error| RestoreError::Internal(error.to_string()))?;
-    let begun = AtomicBool::new(false);
-    let done = runtime
-        .block_on(interruptible(progress.as_ref(), restore(options, &archive, progress, &begun)));
+    let done = match &how.place {
+        Place::Existing => in_place(&runtime, options, how, &archive, progress),
+        _ => runtime.block_on(beside(options, how, &archive, progress)),
+    };
     runtime.shutdown_background();
-    let done = done.unwrap_or(Err(RestoreError::Interrupted));
-    let Restored { tables, large_objects, sequences, findings, equal, restoring, comparing } =
-        match done {
-            Ok(done) => done,
-            Err(error) if begun.into_inner() => {
-                return Err(RestoreError::Partial(Box::new(error)));
-            }
-            Err(error) => return Err(error),
-        };
+    let (done, database, kept) = done?;
     Ok(RestoreReport {
-        tables,
-        large_objects,
-        sequences,
-        findings,
-        equal,
+        database,
+        kept,
+        compared: done.compared,
+        tables: done.tables,
+        large_objects: done.large_objects,
+        sequences: done.sequences,
+        findings: done.findings,
+        equal: done.equal,
         verified,
         verifying,
-        restoring,
-        comparing,
+        restoring: done.restoring,
+        comparing: done.comparing,
     })
+}
+
+/// What was done, the database it is in, and the one that was kept.
+type Done = (Restored, Option<String>, Option<String>);
+
+fn in_place(
+    runtime: &tokio::runtime::Runtime,
+    options: &RestoreOptions,
+    how: &How,
+    archive: &Arc<Archive>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Done, RestoreError> {
+    let begun = AtomicBool::new(false);
+    let work = async {
+        let lead = session(&options.target).await?;
+        let target = lead.params().clone();
+        plan::refuse(plan::check(&lead, archive, how).await?, progress.as_ref())?;
+        begun.store(true, Ordering::Relaxed);
+        fill(options, &how.choices, archive, lead, &target, progress).await
+    };
+    let done = runtime.block_on(interruptible(progress.as_ref(), work));
+    match done.unwrap_or(Err(RestoreError::Interrupted)) {
+        Ok(done) => Ok((done, Some(options.target.database().to_owned()), None)),
+        Err(error) if begun.into_inner() => Err(RestoreError::Partial(Box::new(error))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Into a new database, which then gets its name, or is dropped.
+async fn beside(
+    options: &RestoreOptions,
+    how: &How,
+    archive: &Arc<Archive>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Done, RestoreError> {
+    let begin = async {
+        let name = plan::name(options, how)?;
+        let director = Director::open(&options.target, &name).await?;
+        let target = director.session.params().clone();
+        plan::refuse(plan::check_beside(&director, archive, how).await?, progress.as_ref())?;
+        director.lock().await?;
+        for leftover in director.leftovers(&target).await? {
+            director.drop(&leftover).await?;
+            progress.note(&format!("dropped {leftover}, which an earlier restore had left"));
+        }
+        let working = director.free_name(place::WORKING).await?;
+        Ok::<_, RestoreError>((director, target, working))
+    };
+    let (director, target, working) =
+        interruptible(progress.as_ref(), begin).await.unwrap_or(Err(RestoreError::Interrupted))?;
+    let new = target.with_database(&working);
+    let work = async {
+        let old = match how.place {
+            Place::Swap { .. } => {
+                Some(settings::Old::read(&director.session, &director.name).await?)
+            }
+            _ => None,
+        };
+        director.make(&working, &archive.manifest().source, old.as_ref()).await?;
+        let lead = session(&new).await?;
+        fill(options, &how.choices, archive, lead, &new, progress).await
+    };
+    let work = interruptible(progress.as_ref(), work).await;
+    let undo = |error| undo(&target, &director.name, &working, error);
+    let mut done = match work.unwrap_or(Err(RestoreError::Interrupted)) {
+        Ok(done) => done,
+        Err(error) => return Err(undo(error).await),
+    };
+    // Nobody would want to find out later that what was kept aside was the better one.
+    if !done.equal || matches!(how.place, Place::Swap { .. }) && has_failed(&done.findings) {
+        return match director.drop(&working).await {
+            Ok(()) => Ok((done, None, None)),
+            Err(error) => {
+                done.findings.push(RestoreFinding {
+                    kind: "DATABASE".into(),
+                    object: working.clone(),
+                    message: format!("it could not be dropped: {error}"),
+                    statement: Some(format!("DROP DATABASE {};", crate::pg::ident(&working))),
+                });
+                Ok((done, None, None))
+            }
+        };
+    }
+    if progress.interrupted() {
+        return Err(undo(RestoreError::Interrupted).await);
+    }
+    // Short, and best not left in the middle: not interruptible.
+    let named = match how.place {
+        Place::Swap { disconnect } => {
+            progress.on("renaming");
+            let kept = director.free_name(place::BEFORE).await;
+            match kept {
+                Ok(kept) => director
+                    .swap(&target, &working, &kept, disconnect, progress.as_ref())
+                    .await
+                    .map(|()| Some(kept)),
+                Err(error) => Err(error),
+            }
+        }
+        _ => director.name(&working).await.map(|()| None),
+    };
+    match named {
+        Ok(kept) => {
+            let name = director.name.clone();
+            director.session.close().await;
+            Ok((done, Some(name), kept))
+        }
+        Err(error) => Err(undo(error).await),
+    }
+}
+
+/// A restore that ended early leaves nothing: the new database goes, by a session of its own, for
+/// the other one may be what failed.
+async fn undo(target: &Params, name: &str, working: &str, error: RestoreError) -> RestoreError {
+    let dropping = match Director::open(target, name).await {
+        Ok(director) => director.drop(working).await.err(),
+        Err(RestoreError::Server(error)) => Some(error),
+        Err(other) => Some(PgError::protocol("connecting", other.to_string())),
+    };
+    RestoreError::Undone { error: Box::new(error), database: working.to_owned(), dropping }
+}
+
+/// Whether something is missing that was there: a reason not to replace anything with it.
+fn has_failed(findings: &[RestoreFinding]) -> bool {
+    findings.iter().any(|finding| !matches!(finding.kind.as_str(), "FK CONSTRAINT" | "statistics"))
 }
 
 struct Restored {
@@ -285,43 +514,44 @@ struct Restored {
     sequences: u64,
     findings: Vec<RestoreFinding>,
     equal: bool,
+    compared: bool,
     restoring: Duration,
     comparing: Duration,
 }
 
-async fn restore(
+/// Fills an empty database.
+async fn fill(
     options: &RestoreOptions,
+    choices: &Choices,
     archive: &Arc<Archive>,
+    lead: Session,
+    target: &Params,
     progress: &Arc<dyn Progress>,
-    begun: &AtomicBool,
 ) -> Result<Restored, RestoreError> {
     let manifest = archive.manifest();
-    let pre_data = archive.schema_sql(Section::PreData)?;
-    let post_data = archive.schema_sql(Section::PostData)?;
+    let [pre, post] = plan::objects(archive, choices)?;
     let started = Instant::now();
-    let lead = session(&options.target).await?;
     // All sessions go where this one went, whatever other hosts were given.
-    let target = lead.params().clone();
-    target::check(&lead, archive, [&pre_data, &post_data], progress.as_ref()).await?;
-
-    begun.store(true, Ordering::Relaxed);
-    progress.begin(Phase::PreData, count(manifest.schema.pre_data.len()), 0);
-    schema::pre_data(&lead, &pre_data, &manifest.schema.pre_data, progress.as_ref()).await?;
-    clear_extension_rows(&lead, manifest).await?;
+    let target = lead.params().with_database(target.database());
+    progress.begin(Phase::PreData, count(pre.objects.len()), 0);
+    schema::pre_data(&lead, &pre.sql, &pre.objects, progress.as_ref()).await?;
 
     let data = manifest.tables.iter().filter_map(|table| table.data).chain(manifest.large_objects);
     let (rows, bytes) = data.fold((0, 0), |(rows, bytes): (u64, u64), data| {
         (rows + data.rows, bytes + data.bytes + data.blob_bytes)
     });
-    progress.begin(Phase::Load, rows, bytes);
-    load::load(archive, &target, options.jobs, progress).await?;
-    set_sequences(&lead, manifest).await?;
-    large_objects::load(&lead, archive, progress.as_ref()).await?;
+    if !choices.schema_only {
+        clear_extension_rows(&lead, manifest).await?;
+        progress.begin(Phase::Load, rows, bytes);
+        load::load(archive, &target, options.jobs, progress).await?;
+        set_sequences(&lead, manifest).await?;
+        large_objects::load(&lead, archive, choices, progress.as_ref()).await?;
+    }
 
-    progress.begin(Phase::PostData, count(manifest.schema.post_data.len()), 0);
-    let objects = &manifest.schema.post_data;
+    progress.begin(Phase::PostData, count(post.objects.len()), 0);
+    let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
     let mut findings =
-        schema::post_data(&lead, &target, &post_data, objects, options.jobs, progress).await?;
+        schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
     lead.run("waiting for the disk", "RESET synchronous_commit").await?;
     if let Err(error) = lead.run("ANALYZE", "ANALYZE").await {
@@ -338,9 +568,21 @@ async fn restore(
     lead.close().await;
     let restoring = started.elapsed();
 
+    if choices.no_compare || choices.schema_only {
+        return Ok(Restored {
+            tables: Vec::new(),
+            large_objects: None,
+            sequences: if choices.schema_only { 0 } else { count(manifest.sequences.len()) },
+            findings,
+            equal: true,
+            compared: false,
+            restoring,
+            comparing: Duration::ZERO,
+        });
+    }
     let again = Instant::now();
     progress.begin(Phase::Compare, rows, bytes);
-    let compared = compare::compare(archive, &target, options, progress).await?;
+    let compared = compare::compare(archive, &target, options, choices, progress).await?;
     let equal = compared.equal;
     findings.extend(compared.findings);
     Ok(Restored {
@@ -349,6 +591,7 @@ async fn restore(
         sequences: count(manifest.sequences.len()),
         findings,
         equal,
+        compared: true,
         restoring,
         comparing: again.elapsed(),
     })

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use super::choices::not_valid;
 use super::load::all;
 use super::{RestoreError, RestoreFinding, session};
 use crate::format::manifest::SchemaObject;
@@ -41,6 +42,7 @@ pub(super) async fn post_data(
     sql: &[u8],
     objects: &[SchemaObject],
     jobs: usize,
+    leave_unchecked: bool,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<RestoreFinding>, RestoreError> {
     let mut findings = Vec::new();
@@ -63,6 +65,23 @@ pub(super) async fn post_data(
                 let statement = slice(first, sql).map(statement);
                 findings.push(RestoreFinding { kind, object, message, statement });
             }
+            Err(RestoreError::Object { kind, object, source })
+                if leave_unchecked && is_broken_reference(first, &source) =>
+            {
+                let unchecked = slice(first, sql).map(statement).and_then(|sql| not_valid(&sql));
+                let Some(unchecked) = unchecked else {
+                    return Err(RestoreError::Object { kind, object, source });
+                };
+                let error = |source| RestoreError::Object {
+                    kind: kind.clone(),
+                    object: object.clone(),
+                    source,
+                };
+                lead.run("adding it NOT VALID", &unchecked).await.map_err(error)?;
+                let message = format!("rows break it, so it was added NOT VALID: {source}");
+                let statement = validate(&unchecked);
+                findings.push(RestoreFinding { kind, object, message, statement });
+            }
             Err(error) => return Err(error),
         }
         progress.rows(1);
@@ -81,6 +100,18 @@ fn is_large_object(object: &SchemaObject) -> bool {
     let about = matches!(object.kind.as_str(), "ACL" | "COMMENT" | "SECURITY LABEL")
         && (object.name.starts_with("LARGE OBJECT ") || object.name.starts_with("LARGE OBJECTS "));
     about || object.kind.starts_with("BLOB")
+}
+
+/// A foreign key that the rows break (`foreign_key_violation`).
+fn is_broken_reference(object: &SchemaObject, error: &PgError) -> bool {
+    object.kind == "FK CONSTRAINT" && error.code().is_some_and(|code| code.code() == "23503")
+}
+
+/// The statement that checks a constraint once its rows are mended.
+fn validate(add: &str) -> Option<String> {
+    let (table, rest) = add.split_once(" ADD CONSTRAINT ")?;
+    let (name, _) = rest.split_once(" FOREIGN KEY ")?;
+    Some(format!("{} VALIDATE CONSTRAINT {name};", table.trim_end()))
 }
 
 fn is_refresh(object: &SchemaObject) -> bool {

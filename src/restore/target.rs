@@ -3,64 +3,210 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::RestoreError;
+use super::choices::{Choices, Objects};
+use super::roles::{self, identifier};
+use super::schema::slice;
+use super::{RestoreError, place::Place};
 use crate::format::manifest::SchemaObject;
 use crate::format::reader::Archive;
 use crate::format::rows;
-use crate::pg::{self, Session};
-use crate::progress::Progress;
+use crate::pg::{self, PgError, Session};
 
-/// Checks the version, that the target is empty, and that all roles are there.
+/// What stands in the way of restoring, all of it, and what is good to know.
+#[derive(Default)]
+pub(super) struct Checked {
+    pub(super) problems: Vec<RestoreError>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Checks what can be known of the server before anything is done: version, roles, extensions,
+/// tablespaces, privileges; and, for a target that is there, that it is empty.
 pub(super) async fn check(
     lead: &Session,
     archive: &Arc<Archive>,
-    sql: [&[u8]; 2],
-    progress: &dyn Progress,
-) -> Result<(), RestoreError> {
+    files: [&Objects; 2],
+    choices: &Choices,
+    place: &Place,
+) -> Result<Checked, RestoreError> {
     let manifest = archive.manifest();
+    let mut out = Checked::default();
     let from = manifest.source.server_version_num;
     let version = u64::from(lead.server_version_num());
     if version / 10_000 < from / 10_000 {
-        return Err(RestoreError::OlderServer {
+        out.problems.push(RestoreError::OlderServer {
             from: manifest.source.server_version.clone(),
             to: shown_version(version),
         });
     }
-    let contents = pg::contents(lead).await?;
-    if !contents.is_empty() {
-        return Err(RestoreError::NotEmpty { target: lead.params().describe(), contents });
+    if flag(lead, "SELECT pg_catalog.pg_is_in_recovery()").await? {
+        out.problems.push(RestoreError::Standby);
     }
-    let encoding = lead.server_encoding();
-    if encoding != manifest.source.encoding {
-        progress.note(&format!(
-            "the target's encoding is {encoding}, the source's was {}",
-            manifest.source.encoding
-        ));
-    }
-    let mut roles = BTreeSet::new();
-    for (objects, sql) in
-        [&manifest.schema.pre_data, &manifest.schema.post_data].into_iter().zip(sql)
-    {
-        for object in objects {
-            roles.extend(object.owner.iter().filter(|owner| !owner.is_empty()).cloned());
-            roles.extend(roles_in(object, super::schema::slice(object, sql).unwrap_or_default()));
+    if *place == Place::Existing {
+        let contents = pg::contents(lead).await?;
+        if !contents.is_empty() {
+            let target = lead.params().describe();
+            out.problems.push(RestoreError::NotEmpty { target, contents });
+        }
+        let encoding = lead.server_encoding();
+        if encoding != manifest.source.encoding {
+            out.notes.push(format!(
+                "the target's encoding is {encoding}, the source's was {}",
+                manifest.source.encoding
+            ));
         }
     }
-    large_object_owners(archive, &mut roles)?;
-    let names: Vec<&String> = roles.iter().collect();
-    let missing = lead
-        .rows(
-            "looking for roles",
-            "SELECT r.name FROM pg_catalog.unnest($1::pg_catalog.text[]) r(name) WHERE NOT EXISTS \
-             (SELECT FROM pg_catalog.pg_roles p WHERE p.rolname = r.name) ORDER BY 1",
-            &[&names],
-        )
-        .await?;
-    let missing: Vec<String> =
-        missing.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| {
-            RestoreError::Server(pg::PgError::server("looking for roles", error))
-        })?;
-    if missing.is_empty() { Ok(()) } else { Err(RestoreError::MissingRoles(missing)) }
+    let mut owners = BTreeSet::new();
+    let mut roles = BTreeSet::new();
+    let mut extensions = BTreeSet::new();
+    let mut tablespaces = BTreeSet::new();
+    for (object, text) in files.into_iter().flat_map(texts) {
+        owners.extend(object.owner.iter().filter(|owner| !owner.is_empty()).cloned());
+        roles.extend(roles::in_sql(&object.kind, text).into_iter().map(|(_, role)| role));
+        tablespaces.extend(tablespace(text));
+        if object.kind == "EXTENSION" {
+            extensions.insert(object.name.clone());
+        }
+    }
+    if !choices.schema_only && !choices.no_owner {
+        let mut found = BTreeSet::new();
+        large_object_owners(archive, &mut found)?;
+        owners.extend(found.iter().map(|owner| choices.role(owner).to_owned()));
+    }
+    roles.extend(owners.iter().cloned());
+    let missing = missing(lead, "roles", "pg_roles", "rolname", &roles).await?;
+    let there: Vec<&String> = owners.iter().filter(|owner| !missing.contains(owner)).collect();
+    if !missing.is_empty() {
+        out.problems.push(RestoreError::MissingRoles(missing));
+    }
+    let missing_extensions =
+        self::missing(lead, "extensions", "pg_available_extensions", "name", &extensions).await?;
+    if !missing_extensions.is_empty() {
+        out.problems.push(RestoreError::MissingExtensions(missing_extensions));
+    }
+    let missing =
+        self::missing(lead, "tablespaces", "pg_tablespace", "spcname", &tablespaces).await?;
+    if !missing.is_empty() {
+        out.problems.push(RestoreError::MissingTablespaces(missing));
+    }
+    if !flag(lead, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").await? {
+        privileges(lead, place, &there, &mut out).await?;
+        superuser_notes(lead, files, &extensions, &mut out).await?;
+    }
+    Ok(out)
+}
+
+fn texts(file: &Objects) -> impl Iterator<Item = (&SchemaObject, &str)> {
+    file.objects.iter().map(|object| {
+        let text = slice(object, &file.sql).and_then(|text| std::str::from_utf8(text).ok());
+        (object, text.unwrap_or_default())
+    })
+}
+
+/// The tablespace that an object is put into; the archive's writer names it in front of the SQL.
+fn tablespace(sql: &str) -> Option<String> {
+    let line = sql.lines().find(|line| !line.is_empty() && !line.starts_with("--"))?;
+    let (name, _) = identifier(line.strip_prefix("SET default_tablespace = ")?)?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// What a role that is no superuser must be allowed to do.
+async fn privileges(
+    lead: &Session,
+    place: &Place,
+    owners: &[&String],
+    out: &mut Checked,
+) -> Result<(), RestoreError> {
+    let mut lacks = Vec::new();
+    let createdb = "SELECT rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user";
+    if *place != Place::Existing && !flag(lead, createdb).await? {
+        lacks.push("it may not create databases (CREATEDB)".to_owned());
+    }
+    let sql = "SELECT r.name FROM pg_catalog.unnest($1::pg_catalog.text[]) r(name) \
+               WHERE NOT pg_catalog.pg_has_role(current_user, r.name::pg_catalog.name, 'MEMBER') \
+               ORDER BY 1";
+    for role in names(lead, "looking for memberships", sql, owners).await? {
+        lacks.push(format!("it is not a member of {role}, who owns objects"));
+    }
+    if !lacks.is_empty() {
+        let role = lead.params().user().to_owned();
+        out.problems.push(RestoreError::Privileges { role, lacks });
+    }
+    Ok(())
+}
+
+/// What only superusers may do as a rule. Where the server is somebody's service, it may be
+/// otherwise: so this is said, and no reason to refuse.
+async fn superuser_notes(
+    lead: &Session,
+    files: [&Objects; 2],
+    extensions: &BTreeSet<String>,
+    out: &mut Checked,
+) -> Result<(), RestoreError> {
+    const KINDS: [&str; 5] = [
+        "EVENT TRIGGER",
+        "FOREIGN DATA WRAPPER",
+        "ACCESS METHOD",
+        "OPERATOR CLASS",
+        "OPERATOR FAMILY",
+    ];
+    let extensions: Vec<&String> = extensions.iter().collect();
+    let sql = "SELECT v.name::text FROM pg_catalog.pg_available_extension_versions v \
+               JOIN pg_catalog.pg_available_extensions e \
+               ON e.name = v.name AND e.default_version = v.version \
+               WHERE v.superuser AND NOT v.trusted AND v.name = ANY ($1) ORDER BY 1";
+    let mut needs: Vec<String> = names(lead, "looking for extensions", sql, &extensions)
+        .await?
+        .iter()
+        .map(|name| format!("EXTENSION {name}"))
+        .collect();
+    let objects = files.into_iter().flat_map(|file| &file.objects);
+    let kinds = objects.filter(|object| KINDS.contains(&object.kind.as_str()));
+    needs.extend(kinds.map(|object| format!("{} {}", object.kind, object.name)));
+    if !needs.is_empty() {
+        out.notes.push(format!(
+            "role {} is no superuser, and these need one as a rule: {}",
+            lead.params().user(),
+            needs.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Those of the names that the catalog does not have.
+async fn missing(
+    lead: &Session,
+    what: &str,
+    catalog: &str,
+    column: &str,
+    wanted: &BTreeSet<String>,
+) -> Result<Vec<String>, RestoreError> {
+    let wanted: Vec<&String> = wanted.iter().collect();
+    let sql = format!(
+        "SELECT r.name FROM pg_catalog.unnest($1::pg_catalog.text[]) r(name) WHERE NOT EXISTS \
+         (SELECT FROM pg_catalog.{catalog} p WHERE p.{column} = r.name) ORDER BY 1"
+    );
+    names(lead, &format!("looking for {what}"), &sql, &wanted).await
+}
+
+async fn names(
+    lead: &Session,
+    doing: &str,
+    sql: &str,
+    values: &[&String],
+) -> Result<Vec<String>, RestoreError> {
+    let values = values.to_vec();
+    let rows = lead.rows(doing, sql, &[&values]).await?;
+    let names = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>();
+    names.map_err(|error| RestoreError::Server(PgError::server(doing, error)))
+}
+
+/// The answer to a question.
+pub(super) async fn flag(lead: &Session, sql: &str) -> Result<bool, RestoreError> {
+    const DOING: &str = "asking what the role may do";
+    let rows = lead.rows(DOING, sql, &[]).await?;
+    let answer = rows.first().map(|row| row.try_get::<_, Option<bool>>(0)).transpose();
+    let answer = answer.map_err(|error| PgError::server(DOING, error))?;
+    Ok(answer.flatten().unwrap_or(false))
 }
 
 fn shown_version(number: u64) -> String {
@@ -81,107 +227,4 @@ fn large_object_owners(
         }
     }
     Ok(())
-}
-
-/// The roles that an object's SQL names besides the owner, as `pg_dump` writes it: one statement a
-/// line where privileges are concerned.
-fn roles_in(object: &SchemaObject, sql: &[u8]) -> Vec<String> {
-    let Ok(sql) = std::str::from_utf8(sql) else { return Vec::new() };
-    let words: &[&str] = match object.kind.as_str() {
-        "ACL" | "COLUMN ACL" => &[" TO ", " FROM "],
-        "DEFAULT ACL" => &[" FOR ROLE ", " TO ", " FROM "],
-        "USER MAPPING" => &[" FOR "],
-        "POLICY" => return policy_roles(sql),
-        _ => return Vec::new(),
-    };
-    let mut roles = Vec::new();
-    for line in sql.lines() {
-        let line = line.trim();
-        if line.starts_with("--") {
-            continue;
-        }
-        // A name in quotes may hold the words.
-        let mut quoted = false;
-        for (at, c) in line.char_indices() {
-            quoted ^= c == '"';
-            let rest = line.get(at..).unwrap_or_default();
-            let role = words.iter().filter(|_| !quoted).find_map(|word| rest.strip_prefix(word));
-            roles.extend(role.and_then(identifier).map(|(name, _)| name));
-        }
-    }
-    roles.retain(|role| !matches!(role.as_str(), "" | "public"));
-    roles
-}
-
-/// `CREATE POLICY name ON table [FOR cmd] TO a, "B" USING (...)`.
-fn policy_roles(sql: &str) -> Vec<String> {
-    let head = sql.split(" USING (").next().unwrap_or_default();
-    let head = head.split(" WITH CHECK (").next().unwrap_or_default();
-    let Some((_, mut rest)) = head.rsplit_once(" TO ") else { return Vec::new() };
-    let mut roles = Vec::new();
-    while let Some((name, after)) = identifier(rest) {
-        roles.push(name);
-        match after.trim_start().strip_prefix(',') {
-            Some(next) => rest = next,
-            None => break,
-        }
-    }
-    roles.retain(|role| role != "public");
-    roles
-}
-
-/// The identifier at the beginning, unquoted and folded as SQL does it, and what follows.
-fn identifier(text: &str) -> Option<(String, &str)> {
-    let text = text.trim_start();
-    if let Some(quoted) = text.strip_prefix('"') {
-        let mut name = String::new();
-        let mut chars = quoted.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            if c != '"' {
-                name.push(c);
-            } else if chars.next_if(|(_, c)| *c == '"').is_some() {
-                name.push('"');
-            } else {
-                return Some((name, quoted.get(at + 1..).unwrap_or_default()));
-            }
-        }
-        return None;
-    }
-    let end =
-        text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$'))).unwrap_or(text.len());
-    let (name, rest) = text.split_at(end);
-    (!name.is_empty()).then(|| (name.to_lowercase(), rest))
-}
-
-/// Guards against a restore that fails after hours for a role that could have been named first.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn roles(kind: &str, sql: &str) -> Vec<String> {
-        let object = SchemaObject {
-            kind: kind.into(),
-            schema: None,
-            name: "x".into(),
-            owner: None,
-            offset: 0,
-            length: 0,
-            drop: None,
-        };
-        roles_in(&object, sql.as_bytes())
-    }
-
-    #[test]
-    fn roles_are_found_in_privileges() {
-        let sql = "REVOKE ALL ON TABLE public.\"a TO b\" FROM PUBLIC;\n\
-                   GRANT SELECT ON TABLE public.\"a TO b\" TO reader;\n\
-                   GRANT ALL ON TABLE public.t TO \"My \"\"Role\" WITH GRANT OPTION;\n";
-        assert_eq!(roles("ACL", sql), ["reader", "My \"Role"]);
-        let sql = "ALTER DEFAULT PRIVILEGES FOR ROLE app IN SCHEMA public GRANT SELECT ON TABLES TO web;\n";
-        assert_eq!(roles("DEFAULT ACL", sql), ["app", "web"]);
-        let sql = "CREATE POLICY p ON public.t FOR SELECT TO a, \"B c\" USING ((x = 1));\n";
-        assert_eq!(roles("POLICY", sql), ["a", "B c"]);
-        assert_eq!(roles("POLICY", "CREATE POLICY p ON t USING ((a TO b));"), [""; 0]);
-        assert_eq!(roles("TABLE", "GRANT x TO y;"), [""; 0]);
-    }
 }

@@ -12,9 +12,12 @@ mod kill;
 mod library;
 mod pg_connect;
 mod refuse;
+mod restore_options;
+mod round_trip;
 mod roundtrip;
 mod servers;
 mod stable;
+mod swap;
 mod traps_reading;
 
 /// The program under test.

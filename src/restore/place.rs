@@ -1,0 +1,401 @@
+//! Databases made for a restore, and how they get their names.
+//!
+//! The new database is made under a working name, with a comment that says what it is and for
+//! whom. It gets its real name when all is in it and compared. A swap renames both databases in
+//! one transaction, with everything that belongs to a database rather than its contents: at any
+//! moment the name leads to the old or to the new one, and nothing has to be finished later. What
+//! a killed run leaves is a database under a working name, which the next run removes. A lock in
+//! the database that the work is directed from keeps two runs for one name apart.
+
+use std::time::Duration;
+
+use super::RestoreError;
+use super::settings;
+use crate::format::manifest::Source;
+use crate::pg::{self, Params, PgError, Session, ident, literal};
+use crate::progress::Progress;
+
+/// PostgreSQL's limit for names, in bytes.
+const NAME_LIMIT: usize = 63;
+/// In every working name, between the beginning of the real one and the time.
+pub(super) const WORKING: &str = "_pgark_new_";
+/// In the name of what a swap puts aside.
+pub(super) const BEFORE: &str = "_before_";
+/// Key of the advisory lock, with the hash of the name: "pgar".
+const LOCK: i32 = 0x7067_6172;
+/// How often the renaming is tried while somebody is connected; the server itself waits 5 s.
+const TRIES: u32 = 4;
+
+/// Where an archive is restored to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Place {
+    /// The target itself: a database with nothing in it.
+    #[default]
+    Existing,
+    /// A new database of this name, on the target's server.
+    Create(String),
+    /// In place of the target's database, which is kept under another name.
+    Swap {
+        /// End the connections to the old database when the moment has come.
+        disconnect: bool,
+    },
+}
+
+/// Somebody who is connected to the database that is to be replaced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Connection {
+    /// The server's process.
+    pub pid: i32,
+    /// Who.
+    pub user: String,
+    /// What program, as it calls itself.
+    pub application: String,
+    /// From where: an address, or `local`.
+    pub client: String,
+}
+
+impl std::fmt::Display for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let application =
+            if self.application.is_empty() { "unnamed" } else { self.application.as_str() };
+        write!(f, "pid {} ({application}, user {}, {})", self.pid, self.user, self.client)
+    }
+}
+
+/// The session that makes, renames and drops databases; it is connected to none of them.
+pub(super) struct Director {
+    pub(super) session: Session,
+    /// The database that comes to be.
+    pub(super) name: String,
+}
+
+impl Director {
+    /// Connects to a database of the target's server that is none of those concerned.
+    pub(super) async fn open(target: &Params, name: &str) -> Result<Self, RestoreError> {
+        let mut first = None;
+        for database in ["postgres", "template1"] {
+            if database == name {
+                continue;
+            }
+            match Session::open(&target.with_database(database)).await {
+                Ok(session) => return Ok(Self { session, name: name.to_owned() }),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        // Where an administrator removed both, the target itself is a way in, for --create.
+        match Session::open(target).await {
+            Ok(session) if target.database() != name => Ok(Self { session, name: name.to_owned() }),
+            Ok(_) => Err(first.map_or_else(
+                || RestoreError::Internal("no database to work from".into()),
+                RestoreError::Server,
+            )),
+            Err(error) => Err(first.unwrap_or(error).into()),
+        }
+    }
+
+    /// Takes the lock that keeps two runs for one name apart; it goes with the session.
+    pub(super) async fn lock(&self) -> Result<(), RestoreError> {
+        let sql = "SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))";
+        let rows = self.session.rows("locking the name", sql, &[&LOCK, &self.name]).await?;
+        if one::<bool>("locking the name", &rows)?.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(RestoreError::UnderWay(self.name.clone()))
+        }
+    }
+
+    /// Whether a database of this name is there.
+    pub(super) async fn exists(&self, name: &str) -> Result<bool, RestoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)";
+        let rows = self.session.rows("looking for the database", sql, &[&name]).await?;
+        Ok(one::<bool>("looking for the database", &rows)?.unwrap_or(false))
+    }
+
+    /// Databases that runs for this name have left under a working name.
+    pub(super) async fn leftovers(&self, target: &Params) -> Result<Vec<String>, RestoreError> {
+        const DOING: &str = "looking for what an earlier run has left";
+        let sql = "SELECT d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database') \
+                   FROM pg_catalog.pg_database d WHERE pg_catalog.strpos(d.datname::text, $1) > 0 \
+                   ORDER BY 1";
+        let mut found = Vec::new();
+        for row in self.session.rows(DOING, sql, &[&WORKING]).await? {
+            let wrong = |error| PgError::server(DOING, error);
+            let name: String = row.try_get(0).map_err(wrong)?;
+            let comment: Option<String> = row.try_get(1).map_err(wrong)?;
+            let ours = match comment {
+                Some(comment) => comment == marker(&self.name),
+                // Killed between making it and marking it: there is nothing in it then.
+                None => is_working_name(&name, &self.name) && is_empty(target, &name).await,
+            };
+            if ours {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Drops a database and ends what is still connected to it.
+    pub(super) async fn drop(&self, name: &str) -> Result<(), PgError> {
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name));
+        self.session.run(&format!("dropping database {name}"), &sql).await
+    }
+
+    /// A time, as names have it.
+    async fn stamp(&self, later: i32) -> Result<String, RestoreError> {
+        let sql = "SELECT pg_catalog.to_char((pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') + \
+                   pg_catalog.make_interval(secs => $1::pg_catalog.int4), 'YYYYMMDD_HH24MISS')";
+        let rows = self.session.rows("asking for the time", sql, &[&later]).await?;
+        Ok(one::<String>("asking for the time", &rows)?.unwrap_or_default())
+    }
+
+    /// A name of this kind that nobody has.
+    pub(super) async fn free_name(&self, infix: &str) -> Result<String, RestoreError> {
+        for later in 0..1000 {
+            let name = shortened(&self.name, &format!("{infix}{}", self.stamp(later).await?));
+            if !self.exists(&name).await? {
+                return Ok(name);
+            }
+        }
+        Err(RestoreError::Internal("a thousand names are taken".into()))
+    }
+
+    /// Makes the new database under a working name, like the source as far as the server can, and
+    /// marks it.
+    pub(super) async fn make(
+        &self,
+        working: &str,
+        source: &Source,
+        old: Option<&settings::Old>,
+    ) -> Result<(), RestoreError> {
+        let mut sql = format!(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING {}{}",
+            ident(working),
+            literal(&source.encoding),
+            locale(source, self.session.server_version_num()),
+        );
+        if let Some(old) = old {
+            sql.push_str(&format!(
+                " OWNER {} TABLESPACE {}",
+                ident(&old.owner),
+                ident(&old.tablespace)
+            ));
+        }
+        self.session.run(&format!("creating database {working}"), &sql).await?;
+        let mark =
+            format!("COMMENT ON DATABASE {} IS {}", ident(working), literal(&marker(&self.name)));
+        self.session.run(&format!("marking database {working}"), &mark).await?;
+        Ok(())
+    }
+
+    /// Gives the new database its name, which nobody has.
+    pub(super) async fn name(&self, working: &str) -> Result<(), RestoreError> {
+        let sql = format!(
+            "COMMENT ON DATABASE {0} IS NULL; ALTER DATABASE {0} RENAME TO {1}",
+            ident(working),
+            ident(&self.name)
+        );
+        self.transaction(&format!("renaming database {working} to {}", self.name), &sql)
+            .await
+            .map_err(RestoreError::Server)
+    }
+
+    /// Puts the new database in the place of the old one, which is kept under another name.
+    pub(super) async fn swap(
+        &self,
+        target: &Params,
+        working: &str,
+        kept: &str,
+        disconnect: bool,
+        progress: &dyn Progress,
+    ) -> Result<(), RestoreError> {
+        let doing = format!("renaming database {} to {kept} and {working} to it", self.name);
+        let mut tries = 0;
+        loop {
+            // What is true of the old one now, not when the restore began.
+            let old = settings::Old::read(&self.session, &self.name).await?;
+            let sql = format!(
+                "{}ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}",
+                old.statements(working),
+                ident(&self.name),
+                ident(kept),
+                ident(working),
+                ident(&self.name)
+            );
+            let renaming = self.transaction(&doing, &sql);
+            // Renaming locks the name, so that nobody new gets in, and then waits for those who
+            // are in: this is when they are ended.
+            let renamed = if disconnect {
+                let ending = self.end_connections(target, progress);
+                tokio::pin!(renaming, ending);
+                tokio::select! {
+                    renamed = &mut renaming => renamed,
+                    ended = &mut ending => {
+                        if let Err(error) = ended {
+                            progress.note(&error.to_string());
+                        }
+                        renaming.await
+                    }
+                }
+            } else {
+                renaming.await
+            };
+            let error = match renamed {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let in_use = error.code().is_some_and(|code| code.code() == "55006");
+            tries += 1;
+            if matches!(error, PgError::Lost { .. }) {
+                // Did the server still do it? The working name tells.
+                let again = Self::open(target, &self.name).await?;
+                if !again.exists(working).await? && again.exists(&self.name).await? {
+                    return Ok(());
+                }
+            }
+            if !in_use {
+                return Err(error.into());
+            }
+            let connections = self.connections().await?;
+            if tries == TRIES || progress.interrupted() {
+                return Err(match connections.is_empty() {
+                    true => error.into(),
+                    false => RestoreError::Connected { database: self.name.clone(), connections },
+                });
+            }
+            for connection in connections {
+                progress.note(&format!("{} is connected to {}", connection, self.name));
+            }
+        }
+    }
+
+    /// Ends connections to the old database, again and again, until this is dropped or a minute
+    /// has passed.
+    async fn end_connections(
+        &self,
+        target: &Params,
+        progress: &dyn Progress,
+    ) -> Result<(), RestoreError> {
+        const DOING: &str = "ending connections";
+        let other = Self::open(target, &self.name).await?;
+        let sql = "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                   WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()";
+        for _ in 0..600 {
+            let ended = other.session.rows(DOING, sql, &[&self.name]).await?;
+            if !ended.is_empty() {
+                progress.on(&format!("{} connection(s) ended", ended.len()));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Who is connected to the database that is to be replaced.
+    pub(super) async fn connections(&self) -> Result<Vec<Connection>, RestoreError> {
+        const DOING: &str = "looking for connections";
+        let sql = "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+                   coalesce(pg_catalog.host(client_addr), 'local') \
+                   FROM pg_catalog.pg_stat_activity WHERE datname = $1 \
+                   AND pid <> pg_catalog.pg_backend_pid() \
+                   AND backend_type IS DISTINCT FROM 'autovacuum worker' ORDER BY pid";
+        let wrong = |error| PgError::server(DOING, error);
+        let rows = self.session.rows(DOING, sql, &[&self.name]).await?;
+        let mut found = Vec::new();
+        for row in rows {
+            found.push(Connection {
+                pid: row.try_get(0).map_err(wrong)?,
+                user: row.try_get(1).map_err(wrong)?,
+                application: row.try_get(2).map_err(wrong)?,
+                client: row.try_get(3).map_err(wrong)?,
+            });
+        }
+        Ok(found)
+    }
+
+    async fn transaction(&self, doing: &str, sql: &str) -> Result<(), PgError> {
+        let done = self.session.run(doing, &format!("BEGIN; {sql}; COMMIT")).await;
+        if done.is_err() {
+            // The error is the one to tell; a session that is gone has rolled back anyway.
+            _ = self.session.run("rolling back", "ROLLBACK").await;
+        }
+        done
+    }
+}
+
+/// What the comment of a database under a working name says.
+fn marker(name: &str) -> String {
+    format!("pgark: being restored to become {name}; incomplete, the next restore drops it")
+}
+
+/// `name` and `suffix`, within the limit: of the name as much as fits, whole characters.
+fn shortened(name: &str, suffix: &str) -> String {
+    let mut end = NAME_LIMIT.saturating_sub(suffix.len()).min(name.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", name.get(..end).unwrap_or_default())
+}
+
+fn is_working_name(found: &str, name: &str) -> bool {
+    let Some((_, stamp)) = found.rsplit_once(WORKING) else { return false };
+    let digits = stamp.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    stamp.len() == 15 && digits && shortened(name, &format!("{WORKING}{stamp}")) == found
+}
+
+async fn is_empty(target: &Params, name: &str) -> bool {
+    let Ok(session) = Session::open(&target.with_database(name)).await else { return false };
+    let empty = pg::contents(&session).await.is_ok_and(|contents| contents.is_empty());
+    session.close().await;
+    empty
+}
+
+/// The clauses of CREATE DATABASE that make text sort and compare as in the source.
+fn locale(source: &Source, server: u32) -> String {
+    let mut sql = String::new();
+    let mut add = |word: &str, value: &str| {
+        if !value.is_empty() {
+            sql.push_str(&format!(" {word} {}", literal(value)));
+        }
+    };
+    add("LC_COLLATE", &source.collate);
+    add("LC_CTYPE", &source.ctype);
+    let locale = source.locale.as_deref().unwrap_or_default();
+    if server >= 150_000 {
+        add("LOCALE_PROVIDER", &source.locale_provider);
+        match source.locale_provider.as_str() {
+            "icu" => add("ICU_LOCALE", locale),
+            "builtin" => add("BUILTIN_LOCALE", locale),
+            _ => {}
+        }
+    }
+    sql
+}
+
+fn one<'a, T: tokio_postgres::types::FromSql<'a>>(
+    doing: &str,
+    rows: &'a [tokio_postgres::Row],
+) -> Result<Option<T>, PgError> {
+    match rows.first() {
+        Some(row) => row.try_get(0).map_err(|error| PgError::server(doing, error)),
+        None => Ok(None),
+    }
+}
+
+/// Guards against names that the server would cut off, and against taking others for ours.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit() {
+        assert_eq!(shortened("shop", "_before_20260102_030405"), "shop_before_20260102_030405");
+        let long = "ä".repeat(31);
+        let cut = shortened(&long, "_before_20260102_030405");
+        assert_eq!(cut, format!("{}_before_20260102_030405", "ä".repeat(20)));
+        assert!(cut.len() <= NAME_LIMIT);
+        let working = shortened(&long, "_pgark_new_20260102_030405");
+        assert!(working.len() <= NAME_LIMIT && is_working_name(&working, &long));
+        assert!(!is_working_name(&working, "shop"));
+        assert!(!is_working_name("shop_pgark_new_2026", "shop"));
+        assert!(!is_working_name("shop_pgark_new_x0260102_030405", "shop"));
+    }
+}
