@@ -6,10 +6,13 @@ mod bars;
 mod cat;
 mod create;
 mod exit;
+mod export;
+mod extract;
 mod hints;
 mod inspect;
 mod interrupt;
 mod json;
+mod leaving;
 mod names;
 mod printer;
 mod redact;
@@ -68,6 +71,8 @@ pub fn main() -> ExitCode {
         Verb::Restore(typed) => restore::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
+        Verb::Export(typed) => export::run(typed, &context),
+        Verb::Extract(typed) => extract::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -84,6 +89,8 @@ impl Context {
             Verb::Verify(_) | Verb::Cat(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
+            Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),
+            Verb::Extract(typed) => typed.json.then_some(("extract", Some(typed.file.as_path()))),
         };
         if let Some((command, file)) = json {
             let findings = failure.report().map_or(&[][..], |report| &report.findings);

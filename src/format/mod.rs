@@ -12,6 +12,7 @@ mod output;
 pub mod reader;
 pub mod rows;
 pub mod seal;
+pub mod sql;
 pub mod ustar;
 pub mod writer;
 

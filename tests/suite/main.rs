@@ -7,6 +7,7 @@ mod catalog;
 mod cli;
 mod declared;
 mod dump_compare;
+mod export;
 mod kill;
 mod pg_connect;
 mod refuse;
