@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn hostile_values() {
         for (value, name) in [
-            ("../../etc/passwd", "__.._etc_passwd.png"),
+            ("../../etc/passwd", "___.._etc_passwd.png"),
             ("/etc/passwd", "_etc_passwd.png"),
             ("..", "__.png"),
             (".", "_.png"),

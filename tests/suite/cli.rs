@@ -224,7 +224,7 @@ fn usage_errors() {
     exit code 2
     --- stderr
     error: invalid value 'xml' for '--format <FORMAT>'
-      [possible values: copy, csv, jsonl]
+      [possible values: copy, csv, jsonl, insert]
 
     For more information, try '--help'.
     "#);
@@ -612,7 +612,7 @@ fn the_documents_say_what_help_says() {
     let path = support::root().join("docs/commands.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let mut wanted = document.clone();
-    for verb in ["", "create", "verify", "restore", "inspect", "cat"] {
+    for verb in ["", "create", "verify", "restore", "inspect", "cat", "export", "extract"] {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
@@ -659,6 +659,9 @@ fn the_documents_name_every_json_field() {
         &["verify", "shop.pgark", "--json"],
         &["verify", "missing.pgark", "--json"],
         &["verify", "bad.pgark", "--json"],
+        &["export", "shop.pgark", "--json", "-o", "shop.sql"],
+        &["extract", "bad.pgark", "--json", "--column", "image.file", "--to", "files"],
+        &["extract", "shop.pgark", "--json", "--column", "image.file", "--to", "images"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();

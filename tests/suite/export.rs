@@ -74,7 +74,7 @@ fn long_rows_through_slices() {
     server.psql(
         &source,
         "CREATE TABLE t (id integer PRIMARY KEY, w text, a bytea, g integer GENERATED ALWAYS AS (id * 2) STORED, b bytea, n text);
-         INSERT INTO t SELECT i, E'it''s \\\\ $$ \\t' || i,
+         INSERT INTO t (id, w, a, b, n) SELECT i, E'it''s \\\\ $$ \\t' || i,
            (SELECT string_agg(sha256(int4send(i * 5000 + n)), '') FROM generate_series(1, 5000 * (i % 3)) n),
            CASE WHEN i % 4 > 0 THEN (SELECT string_agg(sha256(int4send(-i * 5000 - n)), '') FROM generate_series(1, 3000) n) END, NULL
          FROM generate_series(1, 8) i;
@@ -149,7 +149,7 @@ fn damage_is_never_exported() {
     let out = fed(server.pgark(PGARK).arg("export").arg(&file), b"");
     let words = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{words}");
-    assert!(words.contains("public.t, row 1"), "{words}");
+    assert!(words.contains("public.t, row 3"), "{words}");
     assert!(out.stdout.len() < whole.len());
     let target = server.database("hit");
     let (code, words) = psql(server, &target, &out.stdout);
@@ -303,7 +303,7 @@ fn names_from_the_database_stay_in_the_folder() {
     let long = names.iter().position(|name| name.starts_with("longlong")).expect("the long one");
     assert!(names.remove(long).len() < 255);
     let expected = [
-        "6.bin", "SAME-2.bin", "_CON.bin", "__.._escaped.gif", "_hidden.bin", "_tmp_escaped.bin",
+        "6.bin", "SAME-2.bin", "_CON.bin", "___.._escaped.gif", "_hidden.bin", "_tmp_escaped.bin",
         "a_b_c.bin", "manifest.csv", "manifest.csv.bin", "same.bin",
     ];
     assert_eq!(names, expected);
