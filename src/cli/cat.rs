@@ -1,9 +1,11 @@
 //! `pgark cat`: a table's rows, or some of them, on standard output.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Context;
 use super::args::{Blobs, Cat, Format};
+use super::bars::Bars;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::names::{self, NameError};
@@ -29,10 +31,11 @@ pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
     let selection = selection(typed, table)?;
     let references = typed.blobs == Blobs::Reference;
     if references && typed.format == Format::Insert {
-        return Err(Failure::Usage("an INSERT statement needs its blobs: leave out --blobs".into()));
+        return Err(Failure::Usage(
+            "an INSERT statement needs its blobs: leave out --blobs".into(),
+        ));
     }
     let format = RowText::of_table(typed.format, table, references);
-    let mut out = Stream::new(&archive, context);
     let mut done = 0_u64;
     let mut written = 0_u64;
     // Single rows out of many take a while in which nothing is written.
@@ -41,6 +44,7 @@ pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
         bars.begin(Phase::Export, data.rows, data.bytes);
         bars.on(&table.name.to_string());
     }
+    let mut out = Stream::new(&archive, context, bars.clone());
     let mut all = || -> Result<(), Stop> {
         format.header(&mut out)?;
         let segments = data.first_segment..data.first_segment.saturating_add(data.segments);
@@ -138,15 +142,24 @@ struct Stream<'a> {
     context: &'a Context,
     cache: PackCache,
     held: Vec<u8>,
+    /// Progress, until rows come: a bar and rows on one terminal do not mix.
+    bars: Option<Arc<Bars>>,
 }
 
 impl<'a> Stream<'a> {
-    fn new(archive: &'a Archive, context: &'a Context) -> Self {
-        let cache = PackCache::default();
-        Self { archive, context, cache, held: Vec::with_capacity(GATHER + (GATHER >> 2)) }
+    fn new(archive: &'a Archive, context: &'a Context, bars: Option<Arc<Bars>>) -> Self {
+        let held = Vec::with_capacity(GATHER + (GATHER >> 2));
+        Self { archive, context, cache: PackCache::default(), held, bars }
+    }
+
+    fn no_bars(&mut self) {
+        if let Some(bars) = self.bars.take() {
+            bars.finish();
+        }
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
+        self.no_bars();
         put(self.context, &mut self.held)
     }
 }
@@ -171,6 +184,7 @@ impl Outlet for Stream<'_> {
     }
 
     fn hex(&mut self, blob: BlobRef) -> Result<(), Stop> {
+        self.no_bars();
         let (context, held) = (self.context, &mut self.held);
         let mut stopped = None;
         let done = self.archive.blob(blob, &mut self.cache, &mut |bytes| {

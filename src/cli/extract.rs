@@ -24,8 +24,7 @@ pub(super) fn run(typed: &Extract, context: &Context) -> Result<Exit, Failure> {
     let path = typed.file.as_path();
     let archive = open(path)?;
     let name = |error| Failure::Name(path.to_owned(), error);
-    let (table, column) =
-        names::find_bytea(archive.manifest(), &typed.column).map_err(name)?;
+    let (table, column) = names::find_bytea(archive.manifest(), &typed.column).map_err(name)?;
     let name_by = typed.name_by.as_deref().map(|typed| names::column(table, typed)).transpose();
     let options = ExtractOptions {
         table: table.name.clone(),
@@ -36,9 +35,8 @@ pub(super) fn run(typed: &Extract, context: &Context) -> Result<Exit, Failure> {
     let bars = context.bars();
     let done = extract::run(&archive, &options, &*bars);
     bars.finish();
-    let report = done.map_err(|error: ExtractError| {
-        Failure::Extract(path.to_owned(), Box::new(error))
-    })?;
+    let report =
+        done.map_err(|error: ExtractError| Failure::Extract(path.to_owned(), Box::new(error)))?;
     let exit = if report.problem_count == 0 { Exit::Clean } else { Exit::Findings };
     if typed.json {
         json::print(&context.printer, &Extracted::new(path, &options, &report));

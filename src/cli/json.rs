@@ -472,11 +472,7 @@ struct MediaFiles {
 
 impl<'a> Extracted<'a> {
     /// What was extracted of `file`.
-    pub(super) fn new(
-        file: &Path,
-        options: &'a ExtractOptions,
-        report: &'a ExtractReport,
-    ) -> Self {
+    pub(super) fn new(file: &Path, options: &'a ExtractOptions, report: &'a ExtractReport) -> Self {
         let media = report.media.iter().map(|(media, (files, bytes))| MediaFiles {
             media_type: media.media_type,
             extension: media.extension,

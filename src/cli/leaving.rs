@@ -26,8 +26,9 @@ pub(super) fn export(path: &Path, output: Option<&Path>, error: &ExportError) ->
         (ExportError::Write(_), None) => {
             trouble.hint("what was written is not complete: psql fails at its end")
         }
-        (_, None) if error.is_damage() => damaged(path, trouble)
-            .hint("what was written is not complete: psql fails at its end"),
+        (_, None) if error.is_damage() => {
+            damaged(path, trouble).hint("what was written is not complete: psql fails at its end")
+        }
         (_, Some(output)) if error.is_damage() => {
             damaged(path, trouble).hint(format!("{} was not written", output.display()))
         }
@@ -41,9 +42,10 @@ pub(super) fn extract(path: &Path, error: &ExtractError) -> Trouble {
         ExtractError::NotEmpty(_) => {
             trouble.hint("name a new folder, or one with nothing in it: no file is ever replaced")
         }
-        ExtractError::Read(_) => {
-            damaged(path, Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))))
-        }
+        ExtractError::Read(_) => damaged(
+            path,
+            Trouble::new(Exit::Failed, format!("{}: {}", path.display(), chain(error))),
+        ),
         ExtractError::Interrupted => Trouble::new(Exit::Interrupted, error.to_string()),
         ExtractError::NotThere(_) => {
             Trouble::new(Exit::Usage, format!("{}: {error}", path.display()))

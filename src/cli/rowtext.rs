@@ -418,15 +418,9 @@ mod tests {
         );
         table.columns = vec![column("a", "text")];
         let begin = r#"INSERT INTO "public"."t" ("a") VALUES"#;
-        assert_eq!(
-            written(&table, b"it's\\\\\n", false),
-            format!("{begin} (E'it''s\\\\');\n")
-        );
+        assert_eq!(written(&table, b"it's\\\\\n", false), format!("{begin} (E'it''s\\\\');\n"));
         table.columns.clear();
-        assert_eq!(
-            written(&table, b"\n", false),
-            "INSERT INTO \"public\".\"t\" DEFAULT VALUES;\n"
-        );
+        assert_eq!(written(&table, b"\n", false), "INSERT INTO \"public\".\"t\" DEFAULT VALUES;\n");
     }
 
     #[test]

@@ -126,7 +126,8 @@ mod tests {
                  WITH GRANT OPTION;\nRESET ROLE;\n"
             )
         );
-        for bad in ["", "me=r/me", "{me=r}", "{me=x/me}", "{\"me=r/me}", "{me=*/me}", "{me=r/me/}"] {
+        for bad in ["", "me=r/me", "{me=r}", "{me=x/me}", "{\"me=r/me}", "{me=*/me}", "{me=r/me/}"]
+        {
             assert_eq!(sql(bad), None, "{bad}");
         }
     }

@@ -213,9 +213,11 @@ impl Out<'_> {
         }
         let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let message = literal(&format!("this export is not complete: {why}"));
-        writeln!(self.inner, "DO LANGUAGE plpgsql {};", literal(&format!(
-            "BEGIN RAISE EXCEPTION USING MESSAGE = {message}; END"
-        )))?;
+        writeln!(
+            self.inner,
+            "DO LANGUAGE plpgsql {};",
+            literal(&format!("BEGIN RAISE EXCEPTION USING MESSAGE = {message}; END"))
+        )?;
         self.inner.flush()
     }
 }
@@ -242,14 +244,16 @@ impl Writer<'_> {
             let what = what.to_owned();
             move |source| ExportError::Read { what, source }
         };
-        let pre = archive.schema_sql(Section::PreData).map_err(read("the schema before the rows"))?;
+        let pre =
+            archive.schema_sql(Section::PreData).map_err(read("the schema before the rows"))?;
         let post =
             archive.schema_sql(Section::PostData).map_err(read("the schema after the rows"))?;
         // All of it is looked at before any of it is written.
         check::objects(&pre, &manifest.schema.pre_data)?;
         check::objects(&post, &manifest.schema.post_data)?;
 
-        let data = manifest.tables.iter().filter_map(|table| table.data).chain(manifest.large_objects);
+        let data =
+            manifest.tables.iter().filter_map(|table| table.data).chain(manifest.large_objects);
         let (rows, bytes) = data.fold((0_u64, 0_u64), |(rows, bytes), data| {
             let more = data.bytes.saturating_add(data.blob_bytes);
             (rows.saturating_add(data.rows), bytes.saturating_add(more))

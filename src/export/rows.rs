@@ -25,7 +25,8 @@ impl Writer<'_> {
         let shown = table.name.to_string();
         self.progress.on(&shown);
         let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
-        let list = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        let list =
+            if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
         let copy = format!("COPY {}{list} FROM stdin;\n", qualified(&table.name));
         self.out.begin_copy(&copy, columns.len())?;
         let mut sum = RowSum::default();
@@ -245,9 +246,7 @@ impl Stop {
     fn at(self, table: &str, row: u64) -> ExportError {
         match self {
             Self::Row(problem) => ExportError::Row { table: table.to_owned(), row, problem },
-            Self::Blob(source) => {
-                ExportError::Read { what: format!("{table}, row {row}"), source }
-            }
+            Self::Blob(source) => ExportError::Read { what: format!("{table}, row {row}"), source },
             Self::Other(error) => error,
         }
     }

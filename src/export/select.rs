@@ -79,9 +79,8 @@ impl Selection {
         let mut found = Self::default();
         if let Some(values) = key {
             let primary = table.primary_key.as_ref();
-            let columns = &primary
-                .ok_or_else(|| SelectError::NoKey(table.name.to_string()))?
-                .columns;
+            let columns =
+                &primary.ok_or_else(|| SelectError::NoKey(table.name.to_string()))?.columns;
             if columns.len() != values.len() {
                 return Err(SelectError::Values {
                     table: table.name.to_string(),

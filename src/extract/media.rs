@@ -50,9 +50,8 @@ pub fn sniff(head: &[u8]) -> Media {
     if let Some((_, media)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
         return *media;
     }
-    let at = |from: usize, wanted: &[u8]| {
-        head.get(from..).is_some_and(|rest| rest.starts_with(wanted))
-    };
+    let at =
+        |from: usize, wanted: &[u8]| head.get(from..).is_some_and(|rest| rest.starts_with(wanted));
     if at(0, b"RIFF") && at(8, b"WEBP") {
         return media("image/webp", "webp");
     }

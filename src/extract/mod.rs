@@ -172,7 +172,8 @@ impl<'a> Shape<'a> {
             place.ok_or_else(|| ExtractError::NotThere(format!("{}.{name}", table.name)))
         };
         let blob = place(&options.column)?;
-        if !table.stored_columns().nth(blob).is_some_and(crate::format::manifest::Column::is_bytea) {
+        if !table.stored_columns().nth(blob).is_some_and(crate::format::manifest::Column::is_bytea)
+        {
             return Err(ExtractError::NotThere(format!("bytea {}.{}", table.name, options.column)));
         }
         let key = table.primary_key.iter().flat_map(|key| &key.columns);
@@ -344,7 +345,10 @@ impl Work<'_> {
     }
 
     /// Writes a value to a file without a name of its own yet; what is damaged leaves none.
-    fn write(&mut self, value: &Bytea) -> Result<Result<(PathBuf, Media), ReadError>, ExtractError> {
+    fn write(
+        &mut self,
+        value: &Bytea,
+    ) -> Result<Result<(PathBuf, Media), ReadError>, ExtractError> {
         let partial = self.folder.join(".pgark.partial");
         let mut file = create_new(&partial)?;
         let mut head: Vec<u8> = Vec::new();

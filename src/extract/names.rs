@@ -58,7 +58,8 @@ impl Names {
 
 /// Two names with one key cost the later one a number in its name, whether they are equal or not.
 fn key(name: &str) -> u64 {
-    let folded: String = name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    let folded: String =
+        name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     let digest = Digest::of(folded.as_bytes()).0;
     digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -42,7 +42,8 @@ fn through_sql(major: u32, fill: impl Fn(&Server, &str)) {
     server.load(&target, &sql);
     let what = format!("server {major}");
     dump::assert_same(&server.pg_dump(&source, &[]), &server.pg_dump(&target, &[]), &what);
-    let filled = "SELECT oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 1";
+    let filled =
+        "SELECT oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 1";
     assert_eq!(server.psql(&source, filled), server.psql(&target, filled));
 }
 
@@ -86,8 +87,7 @@ fn long_rows_through_slices() {
     create(server, &source, &file);
     let mut sql = Vec::new();
     let options = ExportOptions { line_limit: 200_000 };
-    let report =
-        export::run(&Archive::open(&file).unwrap(), &options, &mut sql, &Silent).unwrap();
+    let report = export::run(&Archive::open(&file).unwrap(), &options, &mut sql, &Silent).unwrap();
     assert_eq!((report.tables, report.rows, report.bytes), (2, 9, sql.len() as u64));
     let text = String::from_utf8(sql.clone()).unwrap();
     assert!(text.contains("pgark_slices") && text.contains("UPDATE ONLY"));
@@ -289,7 +289,13 @@ fn names_from_the_database_stay_in_the_folder() {
     create(server, &source, &file);
     let inner = dir.path().join("deep/er");
     let extract = |column: &str, more: &[&str], to: &Path| {
-        run(server.pgark(PGARK).args(["extract", "--column", column]).args(more).arg("--to").arg(to).arg(&file))
+        run(server
+            .pgark(PGARK)
+            .args(["extract", "--column", column])
+            .args(more)
+            .arg("--to")
+            .arg(to)
+            .arg(&file))
     };
     let ran = extract("p.b", &["--name-by", "name"], &inner);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -303,8 +309,16 @@ fn names_from_the_database_stay_in_the_folder() {
     let long = names.iter().position(|name| name.starts_with("longlong")).expect("the long one");
     assert!(names.remove(long).len() < 255);
     let expected = [
-        "6.bin", "SAME-2.bin", "_CON.bin", "___.._escaped.gif", "_hidden.bin", "_tmp_escaped.bin",
-        "a_b_c.bin", "manifest.csv", "manifest.csv.bin", "same.bin",
+        "6.bin",
+        "SAME-2.bin",
+        "_CON.bin",
+        "___.._escaped.gif",
+        "_hidden.bin",
+        "_tmp_escaped.bin",
+        "a_b_c.bin",
+        "manifest.csv",
+        "manifest.csv.bin",
+        "same.bin",
     ];
     assert_eq!(names, expected);
     assert_eq!(std::fs::read(inner.join("SAME-2.bin")).unwrap(), b"five");
@@ -318,7 +332,12 @@ fn names_from_the_database_stay_in_the_folder() {
     let ran = extract("nokey.b", &[], &dir.path().join("nokey"));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(dir.path().join("nokey/row-1.bin").exists());
-    for (column, word) in [("p.c", "no column c"), ("q.b", "no table q"), ("p.name", "type text"), ("b", "not a table's name")] {
+    for (column, word) in [
+        ("p.c", "no column c"),
+        ("q.b", "no table q"),
+        ("p.name", "type text"),
+        ("b", "not a table's name"),
+    ] {
         let ran = extract(column, &[], &dir.path().join("never"));
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains(word), "{column}: {}", ran.stderr);
@@ -340,9 +359,8 @@ fn single_rows() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.pgark");
     create(server, &source, &file);
-    let cat = |args: &[&str]| {
-        run(server.pgark(PGARK).arg("cat").arg(&file).arg("Mixed").args(args))
-    };
+    let cat =
+        |args: &[&str]| run(server.pgark(PGARK).arg("cat").arg(&file).arg("Mixed").args(args));
     let rows = |args: &[&str]| cat(args).stdout.lines().count();
     assert_eq!(rows(&[]), 3);
     assert!(cat(&["--key", "x\\,y,2"]).stdout.starts_with("2\tx,y\t2.50\t"));
@@ -375,7 +393,9 @@ fn single_rows() {
     let schema = server.pg_dump(&source, &["--schema-only"]);
     server.psql(&target, &schema);
     for conforming in ["on", "off"] {
-        let mut sql = format!("SET standard_conforming_strings = {conforming}; SET escape_string_warning = off; TRUNCATE \"Mixed\";\n");
+        let mut sql = format!(
+            "SET standard_conforming_strings = {conforming}; SET escape_string_warning = off; TRUNCATE \"Mixed\";\n"
+        );
         sql.push_str(&cat(&["--format", "insert"]).stdout);
         server.psql(&target, &sql);
         let all = "SELECT * FROM \"Mixed\" ORDER BY a";
