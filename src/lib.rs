@@ -8,6 +8,7 @@
 //! - [`format`](mod@format) reads and writes archives. It knows neither databases nor terminals.
 //! - [`verify`] says whether an archive is right: every byte, row, key and reference, offline.
 //! - [`compare`](mod@compare) says what differs between an archive and another, or a database.
+//! - [`export`] writes plain SQL for `psql` and picks single rows, [`extract`] writes blobs as files.
 //! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
 //!   (feature `postgres`, on by default).
 //! - [`progress`] is how long work tells how far it is.
@@ -29,6 +30,8 @@
 //! ```
 
 pub mod compare;
+pub mod export;
+pub mod extract;
 pub mod format;
 pub mod io;
 pub mod progress;

@@ -20,6 +20,8 @@ pub enum Phase {
     Load,
     /// Indexes, constraints, triggers.
     PostData,
+    /// Rows on their way from the archive into SQL or files.
+    Export,
     /// Reading the target back and comparing it with the archive.
     Compare,
     /// Mending a damaged archive.

@@ -67,6 +67,8 @@ pub(super) enum Verb {
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),
+    Export(Export),
+    Extract(Extract),
 }
 
 /// Save a database to an archive
@@ -372,9 +374,13 @@ Examples:
   pgark cat shop.pgark public.image --format csv > image.csv
   pgark cat shop.pgark '\"odd.schema\".\"Table\"' --format jsonl
   pgark cat shop.pgark user | psql -c 'copy \"user\" from stdin' other
+  pgark cat shop.pgark user --key 42 --format insert | psql other
+  pgark cat shop.pgark template --where language=KM --where 'imageId=a7'
 
 Generated columns are computed by the server and are not in the archive, so
-not in the output either: copy names the columns in the order of inspect.")]
+not in the output either: copy names the columns in the order of inspect.
+
+The exit code is 1 where --key or --where was given and no row is there.")]
 pub(super) struct Cat {
     /// Archive to read
     #[arg(value_name = "FILE")]
@@ -385,6 +391,105 @@ pub(super) struct Cat {
     /// How rows are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Copy)]
     pub(super) format: Format,
+    /// Only the row with this primary key
+    ///
+    /// A key of several columns has its values in their order, with commas
+    /// between them; a comma or backslash in a value gets a backslash in front.
+    #[arg(long, value_name = "VALUE[,VALUE...]")]
+    pub(super) key: Option<String>,
+    /// Only rows with this value in this column; several must all hold
+    ///
+    /// Values are those that copy shows, unescaped. Numbers are compared as
+    /// numbers (1.0 is 1.00). NULL is equal to nothing.
+    #[arg(long = "where", value_name = "COLUMN=VALUE")]
+    pub(super) conditions: Vec<String>,
+    /// How blobs are written
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Blobs::Hex)]
+    pub(super) blobs: Blobs,
+}
+
+/// How blobs are written.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Blobs {
+    /// All their bytes, as \x and hex digits
+    Hex,
+    /// As the archive refers to them: #<sha256>:<length>
+    Reference,
+}
+
+/// Write an archive as SQL for psql
+///
+/// Schema, rows, sequences, large objects, indexes and constraints, as plain
+/// pg_dump writes them, for loading into an empty database. Everything is
+/// checked against its digest on the way out, and psql fails on a text that was
+/// cut off anywhere.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark export shop.pgark | psql other
+  pgark export shop.pgark -o shop.sql
+  pgark export shop.pgark | gzip > shop.sql.gz
+
+The roles that own things must exist where it is loaded. What the SQL of an
+archive does there, it does with your rights: export only archives you trust.")]
+pub(super) struct Export {
+    /// Archive to read
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Kind of text
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ExportFormat::Sql)]
+    pub(super) format: ExportFormat,
+    /// File to write [default: standard output, also as -]
+    ///
+    /// It is written aside and gets its name when it is complete.
+    #[arg(short, long, value_name = "OUT")]
+    pub(super) output: Option<PathBuf>,
+    /// Replace OUT if it is there
+    #[arg(short, long, requires = "output")]
+    pub(super) force: bool,
+    /// Report as one JSON object on standard output
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub(super) json: bool,
+}
+
+/// Kinds of exports.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ExportFormat {
+    /// SQL statements and COPY data, for psql
+    Sql,
+}
+
+/// Write the blobs of a column as files
+///
+/// Each gets the extension that fits its content, and a line in manifest.csv.
+/// Names come from the primary key or from another column, and are changed where
+/// they could leave the folder, hide, or be taken for another file's. Every blob
+/// is checked against its digest before its file gets its name; damaged ones are
+/// told, and the others are still written.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark extract shop.pgark --column image.file --to images
+  pgark extract shop.pgark --column public.image.file --to images \\
+      --name-by originalFileName
+
+The exit code is 1 where blobs or rows are damaged.")]
+pub(super) struct Extract {
+    /// Archive to read
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Column: schema.table.column, or table.column where one schema has it
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) column: String,
+    /// Folder for the files: a new one, or one with nothing in it
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: PathBuf,
+    /// Name files by this column [default: the primary key]
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) name_by: Option<String>,
+    /// Report as one JSON object on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
 }
 
 /// Make a damaged archive whole again from its parity
@@ -442,4 +547,6 @@ pub(super) enum Format {
     Csv,
     /// One JSON object a line
     Jsonl,
+    /// INSERT statements
+    Insert,
 }

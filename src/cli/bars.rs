@@ -211,6 +211,7 @@ impl Glance {
             Some(Phase::PreData) => "creating tables",
             Some(Phase::Load) => "loading rows",
             Some(Phase::PostData) => "adding indexes",
+            Some(Phase::Export) => "writing",
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
             Some(Phase::Differences) => "finding rows",

@@ -1,15 +1,20 @@
-//! `pgark cat`: a table's rows on standard output.
+//! `pgark cat`: a table's rows, or some of them, on standard output.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Context;
-use super::args::Cat;
+use super::args::{Blobs, Cat, Format};
+use super::bars::Bars;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::names::{self, NameError};
 use super::rowtext::{Outlet, RowFailure, RowText};
+use crate::export::select::{Selection, split_condition, split_key};
+use crate::format::manifest::Table;
 use crate::format::reader::{Archive, PackCache, ReadError};
 use crate::format::rows::{self, BlobRef};
+use crate::progress::{Phase, Progress as _};
 
 /// Bytes that are gathered before they are written.
 const GATHER: usize = 256 << 10;
@@ -23,16 +28,38 @@ pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
     let Some(data) = table.data else {
         return Err(name(NameError::NoRows { table: table.name.clone() }));
     };
-    let format = RowText::new(typed.format, table.stored_columns());
-    let mut out = Stream::new(&archive, context);
+    let selection = selection(typed, table)?;
+    let references = typed.blobs == Blobs::Reference;
+    if references && typed.format == Format::Insert {
+        return Err(Failure::Usage(
+            "an INSERT statement needs its blobs: leave out --blobs".into(),
+        ));
+    }
+    let format = RowText::of_table(typed.format, table, references);
     let mut done = 0_u64;
+    let mut written = 0_u64;
+    // Single rows out of many take a while in which nothing is written.
+    let bars = (!selection.is_all()).then(|| context.bars());
+    if let Some(bars) = &bars {
+        bars.begin(Phase::Export, data.rows, data.bytes);
+        bars.on(&table.name.to_string());
+    }
+    let mut out = Stream::new(&archive, context, bars.clone());
     let mut all = || -> Result<(), Stop> {
         format.header(&mut out)?;
         let segments = data.first_segment..data.first_segment.saturating_add(data.segments);
         for number in segments {
             let text = archive.segment(number)?;
+            if context.interrupt.is_set() {
+                return Err(Stop::Interrupted);
+            }
+            let before = done;
             for row in rows::rows(&text) {
                 done += 1;
+                if !selection.picks(row).map_err(|error| Stop::Row(error.to_string()))? {
+                    continue;
+                }
+                written += 1;
                 format.row(row, &mut out).map_err(|failure| match failure {
                     RowFailure::Outlet(stop) => stop,
                     RowFailure::Row(error) => Stop::Row(error.to_string()),
@@ -42,12 +69,24 @@ pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
                     RowFailure::NotUtf8(column) => Stop::NotUtf8(column),
                 })?;
             }
+            if let Some(bars) = &bars {
+                bars.rows(done - before);
+                bars.bytes(u64::try_from(text.len()).unwrap_or(0));
+            }
         }
         out.flush()
     };
     let row = |done: u64| format!("{} row {done}", table.name);
-    match all() {
-        Ok(()) if done == data.rows => Ok(Exit::Clean),
+    let ended = all();
+    if let Some(bars) = &bars {
+        bars.finish();
+    }
+    match ended {
+        Ok(()) if done == data.rows && (selection.is_all() || written > 0) => Ok(Exit::Clean),
+        Ok(()) if done == data.rows => {
+            context.printer.message(&format!("{} has no such row", table.name));
+            Ok(Exit::Findings)
+        }
         Ok(()) => Err(Failure::Damage {
             path: path.to_owned(),
             what: table.name.to_string(),
@@ -62,6 +101,19 @@ pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
         }
         Err(Stop::NotUtf8(column)) => Err(Failure::NotUtf8 { what: row(done), column }),
     }
+}
+
+/// Which rows are wanted.
+fn selection(typed: &Cat, table: &Table) -> Result<Selection, Failure> {
+    let wrong = |error| Failure::Select(typed.file.clone(), error);
+    let key = typed.key.as_deref().map(|key| match &table.primary_key {
+        // One value may have commas in it; nothing can be mistaken.
+        Some(primary) if primary.columns.len() == 1 && !key.contains('\\') => vec![key.to_owned()],
+        _ => split_key(key),
+    });
+    let conditions = typed.conditions.iter().map(|condition| split_condition(condition));
+    let conditions: Vec<_> = conditions.collect::<Result<_, _>>().map_err(wrong)?;
+    Selection::new(table, key.as_deref(), &conditions).map_err(wrong)
 }
 
 /// Opens an archive for reading.
@@ -90,15 +142,24 @@ struct Stream<'a> {
     context: &'a Context,
     cache: PackCache,
     held: Vec<u8>,
+    /// Progress, until rows come: a bar and rows on one terminal do not mix.
+    bars: Option<Arc<Bars>>,
 }
 
 impl<'a> Stream<'a> {
-    fn new(archive: &'a Archive, context: &'a Context) -> Self {
-        let cache = PackCache::default();
-        Self { archive, context, cache, held: Vec::with_capacity(GATHER + (GATHER >> 2)) }
+    fn new(archive: &'a Archive, context: &'a Context, bars: Option<Arc<Bars>>) -> Self {
+        let held = Vec::with_capacity(GATHER + (GATHER >> 2));
+        Self { archive, context, cache: PackCache::default(), held, bars }
+    }
+
+    fn no_bars(&mut self) {
+        if let Some(bars) = self.bars.take() {
+            bars.finish();
+        }
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
+        self.no_bars();
         put(self.context, &mut self.held)
     }
 }
@@ -123,6 +184,7 @@ impl Outlet for Stream<'_> {
     }
 
     fn hex(&mut self, blob: BlobRef) -> Result<(), Stop> {
+        self.no_bars();
         let (context, held) = (self.context, &mut self.held);
         let mut stopped = None;
         let done = self.archive.blob(blob, &mut self.cache, &mut |bytes| {

@@ -13,7 +13,11 @@ use super::names::NameError;
 use super::printer::{Paint, Style};
 use super::servers;
 use crate::compare::CompareError;
+use super::{leaving, servers};
 use crate::create::CreateError;
+use crate::export::ExportError;
+use crate::export::select::SelectError;
+use crate::extract::ExtractError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::repair::RepairError;
@@ -67,6 +71,16 @@ pub(super) enum Failure {
     Repair(Box<RepairError>),
     /// There is no comparison.
     Compare(Box<CompareError>),
+    /// A file or folder that should be made cannot be.
+    Target(PathBuf, io::Error),
+    /// An export did not come to its end: of which archive, and to which file.
+    Export(PathBuf, Option<PathBuf>, Box<ExportError>),
+    /// Blobs could not be written as files.
+    Extract(PathBuf, Box<ExtractError>),
+    /// Options that do not go together.
+    Usage(String),
+    /// The rows asked for cannot be picked.
+    Select(PathBuf, SelectError),
 }
 
 /// A failure in words.
@@ -154,6 +168,11 @@ impl Failure {
             )
             .hint("--yes confirms it; --dry-run shows what would be done"),
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
+            Self::Usage(error) => Trouble::new(Exit::Usage, error.clone()),
+            Self::Target(path, error) => leaving::target(path, error),
+            Self::Export(path, output, error) => leaving::export(path, output.as_deref(), error),
+            Self::Extract(path, error) => leaving::extract(path, error),
+            Self::Select(path, error) => leaving::select(path, error),
         }
     }
 }
@@ -226,7 +245,7 @@ fn repair(error: &RepairError) -> Trouble {
 /// What to do about a mistake of this program.
 pub(super) const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
 
-fn damaged(path: &Path, trouble: Trouble) -> Trouble {
+pub(super) fn damaged(path: &Path, trouble: Trouble) -> Trouble {
     trouble.hint(format!("pgark verify {} says what is lost and what is safe", path.display()))
 }
 
@@ -252,6 +271,19 @@ fn name(path: &Path, error: &NameError) -> Trouble {
             Trouble::new(Exit::Usage, format!("{shown} has more than one table {typed}"))
                 .hint(format!("say which: {}", names.join(", ")))
         }
+        NameError::NoColumn { table, typed, near } => {
+            let trouble = Trouble::new(Exit::Usage, format!("{table} has no column {typed}"));
+            if near.is_empty() {
+                trouble.hint(format!("pgark inspect {shown} --table '{table}' lists its columns"))
+            } else {
+                trouble.hint(format!("there is {}", near.join(", ")))
+            }
+        }
+        NameError::NotBytea { table, column, sql_type } => Trouble::new(
+            Exit::Usage,
+            format!("{table}.{column} has type {sql_type}, and only bytea columns hold blobs"),
+        )
+        .hint(format!("pgark inspect {shown} --table '{table}' says which do")),
         NameError::NoRows { table } => Trouble::new(
             Exit::Usage,
             format!("{table} is a partitioned table and has no rows of its own"),

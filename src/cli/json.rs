@@ -12,6 +12,8 @@ use super::hints::Trouble;
 use super::printer::Printer;
 use crate::compare::{Comparison, Verdict};
 use crate::create::CreateReport;
+use crate::export::ExportReport;
+use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::RestoreReport;
@@ -541,4 +543,96 @@ impl<'a> Planned<'a> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An export to a file.
+#[derive(Serialize)]
+pub(super) struct Exported {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    ok: bool,
+    output: String,
+    tables: u64,
+    rows: u64,
+    sequences: u64,
+    large_objects: u64,
+    bytes: u64,
+}
+
+impl Exported {
+    /// What was written of `file` to `output`.
+    pub(super) fn new(file: &Path, output: &Path, report: &ExportReport) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "export",
+            file: file.display().to_string(),
+            ok: true,
+            output: output.display().to_string(),
+            tables: report.tables,
+            rows: report.rows,
+            sequences: report.sequences,
+            large_objects: report.large_objects,
+            bytes: report.bytes,
+        }
+    }
+}
+
+/// Blobs written as files.
+#[derive(Serialize)]
+pub(super) struct Extracted<'a> {
+    schema: u32,
+    command: &'static str,
+    file: String,
+    ok: bool,
+    table: &'a Name,
+    column: &'a str,
+    folder: String,
+    rows: u64,
+    files: u64,
+    bytes: u64,
+    nulls: u64,
+    empties: u64,
+    damaged: u64,
+    media: Vec<MediaFiles>,
+    problem_count: u64,
+    problems: &'a [String],
+}
+
+#[derive(Serialize)]
+struct MediaFiles {
+    media_type: &'static str,
+    extension: &'static str,
+    files: u64,
+    bytes: u64,
+}
+
+impl<'a> Extracted<'a> {
+    /// What was extracted of `file`.
+    pub(super) fn new(file: &Path, options: &'a ExtractOptions, report: &'a ExtractReport) -> Self {
+        let media = report.media.iter().map(|(media, (files, bytes))| MediaFiles {
+            media_type: media.media_type,
+            extension: media.extension,
+            files: *files,
+            bytes: *bytes,
+        });
+        Self {
+            schema: SCHEMA,
+            command: "extract",
+            file: file.display().to_string(),
+            ok: report.problem_count == 0,
+            table: &options.table,
+            column: &options.column,
+            folder: options.folder.display().to_string(),
+            rows: report.rows,
+            files: report.files,
+            bytes: report.bytes,
+            nulls: report.nulls,
+            empties: report.empties,
+            damaged: report.damaged,
+            media: media.collect(),
+            problem_count: report.problem_count,
+            problems: &report.problems,
+        }
+    }
 }

@@ -7,10 +7,13 @@ mod cat;
 mod compare;
 mod create;
 mod exit;
+mod export;
+mod extract;
 mod hints;
 mod inspect;
 mod interrupt;
 mod json;
+mod leaving;
 mod names;
 mod printer;
 mod redact;
@@ -72,6 +75,8 @@ pub fn main() -> ExitCode {
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
+        Verb::Export(typed) => export::run(typed, &context),
+        Verb::Extract(typed) => extract::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -90,6 +95,8 @@ impl Context {
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
+            Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),
+            Verb::Extract(typed) => typed.json.then_some(("extract", Some(typed.file.as_path()))),
         };
         if let Some((command, file)) = json {
             let findings = failure.report().map_or(&[][..], |report| &report.findings);

@@ -1,6 +1,6 @@
 //! Which table a person means.
 
-use crate::format::manifest::{Manifest, Name, Table};
+use crate::format::manifest::{Column, Manifest, Name, Table};
 
 /// Why a name does not lead to one table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +24,24 @@ pub(super) enum NameError {
         /// All of them.
         names: Vec<Name>,
     },
+    /// The table has no such column.
+    NoColumn {
+        /// The table.
+        table: Name,
+        /// What was typed.
+        typed: String,
+        /// Columns that are close to it, the closest first.
+        near: Vec<String>,
+    },
+    /// The column is there and holds no blobs.
+    NotBytea {
+        /// The table.
+        table: Name,
+        /// The column.
+        column: String,
+        /// Its type.
+        sql_type: String,
+    },
     /// It is a partitioned table: its partitions have the rows.
     NoRows {
         /// The table.
@@ -44,10 +62,66 @@ pub(super) fn find<'a>(manifest: &'a Manifest, typed: &str) -> Result<&'a Table,
     if let [table] = verbatim.as_slice() {
         return Ok(table);
     }
-    let parts = split(typed).ok_or_else(|| NameError::Syntax { typed: typed.to_owned() })?;
+    let parts = split(typed, 2).ok_or_else(|| NameError::Syntax { typed: typed.to_owned() })?;
+    find_parts(manifest, typed, &parts)
+}
+
+/// Finds the `bytea` column that `typed` means: a table as [`find`] takes it, a dot, and a column.
+pub(super) fn find_bytea<'a>(
+    manifest: &'a Manifest,
+    typed: &str,
+) -> Result<(&'a Table, &'a Column), NameError> {
+    let wrong = || NameError::Syntax { typed: typed.to_owned() };
+    let mut parts = split(typed, 3).ok_or_else(wrong)?;
+    let last = parts.pop().ok_or_else(wrong)?;
+    if parts.is_empty() {
+        return Err(wrong());
+    }
+    let shown: Vec<&str> = parts.iter().map(|(text, _)| text.as_str()).collect();
+    let table = find_parts(manifest, &shown.join("."), &parts)?;
+    let column = column_part(table, &last)?;
+    if column.is_bytea() && !column.generated {
+        return Ok((table, column));
+    }
+    Err(NameError::NotBytea {
+        table: table.name.clone(),
+        column: column.name.clone(),
+        sql_type: column.sql_type.clone(),
+    })
+}
+
+/// Finds the column of `table` that `typed` means, quoted or not.
+pub(super) fn column<'a>(table: &'a Table, typed: &str) -> Result<&'a Column, NameError> {
+    if let Some(column) = table.columns.iter().find(|column| column.name == typed) {
+        return Ok(column);
+    }
+    let parts = split(typed, 1).unwrap_or_default();
+    let part = parts.into_iter().next().unwrap_or_else(|| (typed.to_owned(), true));
+    column_part(table, &part)
+}
+
+fn column_part<'a>(table: &'a Table, part: &Part) -> Result<&'a Column, NameError> {
+    let (text, quoted) = part;
+    let same = |name: &str| table.columns.iter().find(|column| column.name == name);
+    let found = same(text).or_else(|| if *quoted { None } else { same(&text.to_lowercase()) });
+    found.ok_or_else(|| {
+        let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        NameError::NoColumn {
+            table: table.name.clone(),
+            typed: text.clone(),
+            near: near_words(text, &columns),
+        }
+    })
+}
+
+fn find_parts<'a>(
+    manifest: &'a Manifest,
+    typed: &str,
+    parts: &[Part],
+) -> Result<&'a Table, NameError> {
     for fold in [false, true] {
         let matching: Vec<&Table> =
-            manifest.tables.iter().filter(|table| matches(&table.name, &parts, fold)).collect();
+            manifest.tables.iter().filter(|table| matches(&table.name, parts, fold)).collect();
         match matching.as_slice() {
             [] => {}
             [table] => return Ok(table),
@@ -58,7 +132,7 @@ pub(super) fn find<'a>(manifest: &'a Manifest, typed: &str) -> Result<&'a Table,
             }
         }
     }
-    Err(NameError::None { typed: typed.to_owned(), near: near(manifest, &parts) })
+    Err(NameError::None { typed: typed.to_owned(), near: near(manifest, parts) })
 }
 
 /// A part of a name: its text, and whether it was quoted.
@@ -76,7 +150,7 @@ fn matches(name: &Name, parts: &[Part], fold: bool) -> bool {
 }
 
 /// Takes a name apart at its dots; a quoted part ends at its closing quote, `""` is a quote.
-fn split(typed: &str) -> Option<Vec<Part>> {
+fn split(typed: &str, most: usize) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     let mut rest = typed;
     loop {
@@ -106,7 +180,7 @@ fn split(typed: &str) -> Option<Vec<Part>> {
             parts.push((text.to_owned(), false));
             rest = tail;
         }
-        if parts.last().is_none_or(|(text, _)| text.is_empty()) || parts.len() > 2 {
+        if parts.last().is_none_or(|(text, _)| text.is_empty()) || parts.len() > most {
             return None;
         }
         match rest.strip_prefix('.') {
@@ -120,20 +194,31 @@ fn split(typed: &str) -> Option<Vec<Part>> {
 /// The names closest to what was typed: few letters differ, or one contains the other.
 fn near(manifest: &Manifest, parts: &[Part]) -> Vec<Name> {
     let Some((wanted, _)) = parts.last() else { return Vec::new() };
+    let tables: Vec<(String, &Name)> =
+        manifest.tables.iter().map(|table| (table.name.name.clone(), &table.name)).collect();
+    closest(wanted, &tables).into_iter().cloned().collect()
+}
+
+/// The same for words of any kind.
+pub(super) fn near_words(wanted: &str, words: &[String]) -> Vec<String> {
+    let words: Vec<(String, &String)> = words.iter().map(|word| (word.clone(), word)).collect();
+    closest(wanted, &words).into_iter().cloned().collect()
+}
+
+fn closest<'a, T: Ord>(wanted: &str, all: &[(String, &'a T)]) -> Vec<&'a T> {
     let wanted = wanted.to_lowercase();
-    let mut close: Vec<(usize, &Name)> = manifest
-        .tables
+    let mut close: Vec<(usize, &T)> = all
         .iter()
-        .filter_map(|table| {
-            let name = table.name.name.to_lowercase();
+        .filter_map(|(name, of)| {
+            let name = name.to_lowercase();
             let distance = distance(&wanted, &name);
             let longest = wanted.chars().count().max(name.chars().count());
             let contained = name.contains(&wanted) || wanted.contains(&name);
-            (distance * 5 <= longest * 2 || contained).then_some((distance, &table.name))
+            (distance * 5 <= longest * 2 || contained).then_some((distance, *of))
         })
         .collect();
     close.sort();
-    close.into_iter().take(NEAR).map(|(_, name)| name.clone()).collect()
+    close.into_iter().take(NEAR).map(|(_, of)| of).collect()
 }
 
 /// How many letters have to be changed, put in or taken out to get from one to the other.

@@ -1,10 +1,11 @@
-//! Rows as people and programs want them: COPY text, CSV, JSON lines.
+//! Rows as people and programs want them: COPY text, CSV, JSON lines, INSERT statements.
 //!
 //! A blob is written as it comes, piece by piece: a row is never whole in memory beyond its own
 //! text.
 
-use crate::format::manifest::{Column, TypeKind};
+use crate::format::manifest::{Column, Table, TypeKind};
 use crate::format::rows::{self, BlobRef, Bytea, RowError};
+use crate::format::sql::{ident, qualified};
 
 use super::args::Format;
 
@@ -43,6 +44,10 @@ pub(super) enum RowFailure<E> {
 pub(super) struct RowText {
     format: Format,
     columns: Vec<Form>,
+    /// Whether blobs are written as the archive refers to them.
+    references: bool,
+    /// What an INSERT begins with.
+    insert: String,
 }
 
 /// How a column is written.
@@ -75,7 +80,21 @@ impl RowText {
                 Form { name: column.name.clone(), bytea, json, key }
             })
             .collect();
-        Self { format, columns }
+        Self { format, columns, references: false, insert: String::new() }
+    }
+
+    /// For a table as a whole; `references` leaves blobs as the archive refers to them.
+    pub(super) fn of_table(format: Format, table: &Table, references: bool) -> Self {
+        let names: Vec<String> = table.stored_columns().map(|column| ident(&column.name)).collect();
+        let identity = table.stored_columns().any(|column| column.identity);
+        let overriding = if identity { " OVERRIDING SYSTEM VALUE" } else { "" };
+        let insert = if names.is_empty() {
+            format!("INSERT INTO {} DEFAULT VALUES", qualified(&table.name))
+        } else {
+            let (name, names) = (qualified(&table.name), names.join(", "));
+            format!("INSERT INTO {name} ({names}){overriding} VALUES (")
+        };
+        Self { references, insert, ..Self::new(format, table.stored_columns()) }
     }
 
     /// What comes before the rows: CSV's line of names.
@@ -107,14 +126,17 @@ impl RowText {
         if found != self.columns.len() {
             return Err(RowFailure::Fields { found, wanted: self.columns.len() });
         }
-        if self.format == Format::Jsonl {
-            self.write(out, b"{")?;
+        match self.format {
+            Format::Jsonl => self.write(out, b"{")?,
+            Format::Insert => self.write(out, self.insert.as_bytes())?,
+            Format::Copy | Format::Csv => {}
         }
         for (at, (column, field)) in self.columns.iter().zip(rows::fields(row)).enumerate() {
             let between: &[u8] = match (at, self.format) {
                 (0, _) => b"",
                 (_, Format::Copy) => b"\t",
                 (_, Format::Csv | Format::Jsonl) => b",",
+                (_, Format::Insert) => b", ",
             };
             self.write(out, between)?;
             if self.format == Format::Jsonl {
@@ -122,7 +144,12 @@ impl RowText {
             }
             self.field(column, field, out)?;
         }
-        let end: &[u8] = if self.format == Format::Jsonl { b"}\n" } else { b"\n" };
+        let end: &[u8] = match self.format {
+            Format::Jsonl => b"}\n",
+            Format::Insert if self.columns.is_empty() => b";\n",
+            Format::Insert => b");\n",
+            Format::Copy | Format::Csv => b"\n",
+        };
         self.write(out, end)
     }
 
@@ -140,7 +167,16 @@ impl RowText {
         if column.bytea
             && let Some(Bytea::Blob(blob)) = rows::bytea(field).map_err(RowFailure::Row)?
         {
+            if self.references {
+                let (before, after): (&[u8], &[u8]) =
+                    if self.format == Format::Jsonl { (b"\"", b"\"") } else { (b"", b"") };
+                self.write(out, before)?;
+                self.write(out, field)?;
+                return self.write(out, after);
+            }
             let (before, after): (&[u8], &[u8]) = match self.format {
+                // The same whatever standard_conforming_strings is.
+                Format::Insert => (b"E'\\\\x", b"'"),
                 Format::Copy => (b"\\\\x", b""),
                 Format::Csv => (b"\\x", b""),
                 Format::Jsonl => (b"\"\\\\x", b"\""),
@@ -157,6 +193,8 @@ impl RowText {
         match (self.format, value) {
             (Format::Csv, None) => {}
             (Format::Csv, Some(value)) => csv_field(&mut text, &value, self.columns.len() == 1),
+            (Format::Insert, None) => text.extend_from_slice(b"NULL"),
+            (Format::Insert, Some(value)) => sql_value(&mut text, &value, column.json),
             (_, None) => text.extend_from_slice(b"null"),
             (_, Some(value)) => {
                 let value = std::str::from_utf8(&value)
@@ -184,6 +222,30 @@ fn csv_field(out: &mut Vec<u8>, value: &[u8], alone: bool) {
         out.push(*byte);
     }
     out.push(b'"');
+}
+
+/// A literal that means the same whatever `standard_conforming_strings` is. The server gives it
+/// the column's type.
+fn sql_value(out: &mut Vec<u8>, value: &[u8], form: Json) {
+    match (form, value) {
+        (Json::Boolean, b"t") => return out.extend_from_slice(b"true"),
+        (Json::Boolean, b"f") => return out.extend_from_slice(b"false"),
+        (Json::Number, number) if std::str::from_utf8(number).is_ok_and(is_integer) => {
+            return out.extend_from_slice(number);
+        }
+        _ => {}
+    }
+    if value.contains(&b'\\') {
+        out.push(b'E');
+    }
+    out.push(b'\'');
+    for byte in value {
+        if matches!(byte, b'\'' | b'\\') {
+            out.push(*byte);
+        }
+        out.push(*byte);
+    }
+    out.push(b'\'');
 }
 
 fn json_form(column: &Column) -> Json {
@@ -328,6 +390,37 @@ mod tests {
     fn rows_without_columns_are_rows() {
         assert_eq!(all(Format::Copy, &[], b"\n\n").as_deref(), Ok("\n\n"));
         assert_eq!(all(Format::Jsonl, &[], b"\n").as_deref(), Ok("{}\n"));
+    }
+
+    /// Guards against values that end their own quotes, and against a blob cut short.
+    #[test]
+    fn inserts_are_whole_statements() {
+        let (columns, text) = sample();
+        let mut table = crate::cli::names::tests::manifest(&[("public", "t")]).tables.remove(0);
+        table.columns = columns;
+        table.columns[0].identity = true;
+        let written = |table: &Table, text: &[u8], references: bool| {
+            let mut out = Collected::default();
+            let rows_of = RowText::of_table(Format::Insert, table, references);
+            for row in rows::rows(text) {
+                rows_of.row(row, &mut out).unwrap();
+            }
+            String::from_utf8(out.0).unwrap()
+        };
+        let begin = r#"INSERT INTO "public"."t" ("id", "na,me", "ok", "file") OVERRIDING SYSTEM VALUE VALUES"#;
+        assert_eq!(
+            written(&table, text.as_bytes(), false),
+            format!(
+                "{begin} (1, 'a\tb', true, E'\\\\x00ff');\n\
+                 {begin} (-2, NULL, false, E'\\\\x0aff');\n\
+                 {begin} (NULL, '', NULL, NULL);\n"
+            )
+        );
+        table.columns = vec![column("a", "text")];
+        let begin = r#"INSERT INTO "public"."t" ("a") VALUES"#;
+        assert_eq!(written(&table, b"it's\\\\\n", false), format!("{begin} (E'it''s\\\\');\n"));
+        table.columns.clear();
+        assert_eq!(written(&table, b"\n", false), "INSERT INTO \"public\".\"t\" DEFAULT VALUES;\n");
     }
 
     #[test]

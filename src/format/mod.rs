@@ -13,6 +13,7 @@ pub mod parity;
 pub mod reader;
 pub mod rows;
 pub mod seal;
+pub mod sql;
 pub mod ustar;
 pub mod writer;
 

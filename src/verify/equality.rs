@@ -26,7 +26,7 @@ enum Family {
 
 /// How the values of a column are compared.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Equality {
+pub(crate) struct Equality {
     family: Family,
     /// A float4, which is widened first.
     narrow: bool,
@@ -74,7 +74,7 @@ const EXACT_RANGES: &[&str] = &[
 
 impl Equality {
     /// How the values of `column` are compared; none if their text does not decide it.
-    pub(super) fn of(column: &Column) -> Option<Self> {
+    pub(crate) fn of(column: &Column) -> Option<Self> {
         let deterministic =
             column.collation.as_ref().is_none_or(|collation| collation.deterministic);
         let family = match column.base.kind {
@@ -112,7 +112,7 @@ impl Equality {
 
     /// Appends the canonical bytes of a value (its text, unescaped). Text that is none of the
     /// type's is taken as it is: that it is wrong is found elsewhere.
-    pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, value: &[u8], out: &mut Vec<u8>) {
         match &self.family {
             Family::Number => number(value, out),
             Family::Float => match float(value, self.narrow) {

@@ -31,6 +31,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use codes::{Code, Severity};
+pub(crate) use equality::Equality;
 pub use findings::{EXAMPLES, Finding};
 pub use report::{Level, REPORT_VERSION, Report, TableReport, TableState};
 

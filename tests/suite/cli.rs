@@ -226,7 +226,7 @@ fn usage_errors() {
     exit code 2
     --- stderr
     error: invalid value 'xml' for '--format <FORMAT>'
-      [possible values: copy, csv, jsonl]
+      [possible values: copy, csv, jsonl, insert]
 
     For more information, try '--help'.
     "#);
@@ -621,6 +621,7 @@ fn the_documents_say_what_help_says() {
         (!verb.is_empty()).then_some(verb)
     });
     for verb in [""].into_iter().chain(verbs) {
+    for verb in ["", "create", "verify", "restore", "inspect", "cat", "export", "extract"] {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
@@ -670,6 +671,9 @@ fn the_documents_name_every_json_field() {
         &["repair", "bad.pgark", "-o", "fixed.pgark", "--json"],
         &["compare", "shop.pgark", "--with", "shop.pgark", "--json"],
         &["compare", "shop.pgark", "--with", "missing.pgark", "--json"],
+        &["export", "shop.pgark", "--json", "-o", "shop.sql"],
+        &["extract", "bad.pgark", "--json", "--column", "image.file", "--to", "files"],
+        &["extract", "shop.pgark", "--json", "--column", "image.file", "--to", "images"],
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();

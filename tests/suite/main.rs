@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod declared;
 mod dump_compare;
+mod export;
 mod kill;
 mod library;
 mod pg_connect;
