@@ -529,6 +529,8 @@ pub(super) struct Repair {
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
+}
+
 /// What to do about foreign keys that rows break.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Constraints {

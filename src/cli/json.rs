@@ -16,7 +16,6 @@ use crate::export::ExportReport;
 use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
-use crate::restore::RestoreReport;
 use crate::restore::{Plan, RestoreError, RestoreReport};
 use crate::verify::{Finding, Level, Report, TableReport};
 
@@ -487,6 +486,10 @@ impl<'a> Repaired<'a> {
             verified: done.verified.as_ref().map(|report| Verified::new(output, report, false, 0)),
             salvaged: done.salvaged.as_ref(),
             millis: millis(took),
+        }
+    }
+}
+
 /// What a restore would do.
 #[derive(Serialize)]
 pub(super) struct Planned<'a> {

@@ -5,16 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Outcome, RestoreError, RestoreFinding, RestoreOptions, TableOutcome};
+use super::{Choices, Outcome, RestoreError, RestoreFinding, RestoreOptions, TableOutcome};
 use crate::create::digesting::DigestSink;
 use crate::create::pump::{self, Mode, Reading, What, has_rows};
 use crate::format::digest::RowSum;
-use sha2::{Digest as _, Sha256};
-
-use super::{Choices, Outcome, RestoreError, RestoreFinding, RestoreOptions, TableOutcome};
-use crate::create::pump::{self, Mode, Reading, Sink, Slices, What, has_rows};
-use crate::format::batch::Batch;
-use crate::format::digest::{Digest, RowSum};
 use crate::format::manifest::{Manifest, Sequence, Table, TableData};
 use crate::format::reader::Archive;
 use crate::pg::{self, Params, Snapshot};

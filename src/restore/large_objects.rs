@@ -143,14 +143,6 @@ async fn describe(lead: &Session, object: &Object, choices: &Choices) -> Result<
             sql,
             "REVOKE ALL ON LARGE OBJECT {oid} FROM PUBLIC; REVOKE ALL ON LARGE OBJECT {oid} FROM {quoted};"
         );
-        // `aclexplode` takes no empty array: it has no dimension. It means what was revoked above.
-        let items = "SELECT CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee)::text END, \
-                     pg_catalog.pg_get_userbyid(x.grantor)::text, x.privilege_type, x.is_grantable \
-                     FROM pg_catalog.aclexplode($1::pg_catalog.text::pg_catalog.aclitem[]) x";
-        let granted =
-            if acl == "{}" { Vec::new() } else { lead.rows(&doing, items, &[acl]).await? };
-        for row in granted {
-            let wrong = |error| PgError::server(doing.clone(), error);
         let wrong = |error| PgError::server(doing.clone(), error);
         let items = "SELECT i FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.text[]) i";
         let mut given = Vec::new();
@@ -163,7 +155,10 @@ async fn describe(lead: &Session, object: &Object, choices: &Choices) -> Result<
         let items = "SELECT CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee)::text END, \
                      pg_catalog.pg_get_userbyid(x.grantor)::text, x.privilege_type, x.is_grantable \
                      FROM pg_catalog.aclexplode($1::pg_catalog.text[]::pg_catalog.aclitem[]) x";
-        for row in lead.rows(&doing, items, &[&given]).await? {
+        // `aclexplode` takes no empty array: it has no dimension. It means what was revoked above.
+        let granted =
+            if given.is_empty() { Vec::new() } else { lead.rows(&doing, items, &[&given]).await? };
+        for row in granted {
             let grantee: Option<String> = row.try_get(0).map_err(wrong)?;
             let grantor: String = row.try_get(1).map_err(wrong)?;
             let privilege: String = row.try_get(2).map_err(wrong)?;
