@@ -119,6 +119,12 @@ pub(super) struct Create {
     /// Words about this backup, kept in the archive
     #[arg(long, value_name = "TEXT")]
     pub(super) comment: Option<String>,
+    /// Rules to keep in the archive and check, such as a pgark.toml
+    ///
+    /// What the database does not declare: references by an id alone, blobs
+    /// that must be images, counts of rows.
+    #[arg(long, value_name = "FILE")]
+    pub(super) rules: Option<PathBuf>,
     /// Do not read the archive back and verify it
     ///
     /// Then nobody has seen yet that what was written can be read.
@@ -158,6 +164,9 @@ pub(super) struct Verify {
     /// Finds a file that was cut off, not a damaged row.
     #[arg(long)]
     pub(super) quick: bool,
+    /// Rules to check instead of those that the archive carries
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub(super) rules: Option<PathBuf>,
     /// Let warnings count as findings
     #[arg(long)]
     pub(super) strict: bool,

@@ -63,6 +63,7 @@ fn meaning(typed: &Create) -> Result<CreateOptions, Failure> {
         created: typed.created,
         snapshot: typed.snapshot.clone(),
         read_back: !typed.no_read_back,
+        rules: typed.rules.as_deref().map(super::verify::rule_file).transpose()?,
     })
 }
 

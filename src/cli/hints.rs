@@ -16,6 +16,7 @@ use crate::create::CreateError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::restore::RestoreError;
+use crate::verify::rules::RuleFileError;
 use crate::verify::{Report, VerifyError};
 
 /// Why a verb could not do what was asked.
@@ -49,6 +50,8 @@ pub(super) enum Failure {
         /// The column.
         column: String,
     },
+    /// A file of rules makes no sense.
+    Rules(PathBuf, RuleFileError),
     /// The person wanted it to stop.
     Interrupted,
     /// What was typed does not lead to a server.
@@ -134,6 +137,10 @@ impl Failure {
             Self::NotUtf8 { what, column } => {
                 let error = format!("{what}, column {column}: its bytes are not UTF-8");
                 Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
+            }
+            Self::Rules(path, error) => {
+                Trouble::new(Exit::Usage, format!("{}: {error}", path.display()))
+                    .hint("docs/rules.md describes what a rule may say")
             }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
         }

@@ -26,6 +26,7 @@ use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
+use crate::verify::rules::{RuleFile, Unknown, resolve};
 use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
 use pump::{Mode, PumpError, Reading, Sink, Slices, What};
 
@@ -55,6 +56,8 @@ pub struct CreateOptions {
     pub snapshot: Option<String>,
     /// Whether to verify the archive before it gets its name.
     pub read_back: bool,
+    /// Rules to keep in the archive, and to hold it against when it is read back.
+    pub rules: Option<RuleFile>,
 }
 
 /// What was made.
@@ -135,9 +138,16 @@ pub enum CreateError {
     /// The person wanted it to stop.
     #[error("interrupted")]
     Interrupted,
+    /// Rules name what the database does not have.
+    #[error("the rules do not fit the database: {}", rules_words(.0))]
+    Rules(Vec<Unknown>),
     /// A mistake of this program, or a system that gives no threads.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn rules_words(unknown: &[Unknown]) -> String {
+    unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl CreateError {
@@ -284,6 +294,11 @@ async fn write(
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
     let catalog = snapshot.read_catalog().await?;
+    let rules = match options.rules.as_ref().map(|file| resolve(file, &catalog.tables)) {
+        Some((_, unknown)) if !unknown.is_empty() => return Err(CreateError::Rules(unknown)),
+        Some((rules, _)) if !rules.is_empty() => Some(rules),
+        _ => None,
+    };
     let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
@@ -325,7 +340,8 @@ async fn write(
     snapshot.check_rewrites().await?;
     let ArchiveSink { writer, data, large_objects, .. } = sink;
     let all: Vec<TableData> = data.iter().chain([&large_objects]).flatten().copied().collect();
-    let manifest = manifest(options, catalog, schema, sequences, data, large_objects);
+    let mut manifest = manifest(options, catalog, schema, sequences, data, large_objects);
+    manifest.rules = rules;
     let tables = manifest.tables.iter().filter(|table| table.data.is_some()).count();
     let stored = tokio::task::spawn_blocking(move || -> Result<Written, WriteError> {
         let (out, written) = writer.finish(manifest)?;
@@ -367,6 +383,7 @@ fn manifest(
         foreign_keys: catalog.foreign_keys,
         sequences,
         large_objects,
+        rules: None,
     }
 }
 

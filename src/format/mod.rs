@@ -11,6 +11,7 @@ pub mod object;
 mod output;
 pub mod reader;
 pub mod rows;
+pub mod rules;
 pub mod seal;
 pub mod ustar;
 pub mod writer;

@@ -159,6 +159,7 @@ fn archive(here: &Path) -> PathBuf {
         foreign_keys: Vec::new(),
         sequences: Vec::new(),
         large_objects: None,
+        rules: None,
     };
     let (bytes, _) = writer.finish(manifest).unwrap();
     let path = here.join("shop.pgark");

@@ -34,6 +34,7 @@ fn options(server: &Server, database: &str, output: PathBuf) -> CreateOptions {
         created: None,
         snapshot: None,
         read_back: true,
+        rules: None,
     }
 }
 
