@@ -65,6 +65,41 @@ pub(super) enum Verb {
     Restore(Restore),
     Inspect(Inspect),
     Cat(Cat),
+    Rules(Rules),
+}
+
+/// Propose checks that the database does not declare
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Rules {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) verb: RulesVerb,
+}
+
+/// What to do about rules.
+#[derive(Subcommand, Debug)]
+pub(super) enum RulesVerb {
+    Suggest(Suggest),
+}
+
+/// Propose rules from the rows of an archive
+///
+/// Finds columns whose every value occurs in a unique column elsewhere, and
+/// columns that name the media type or the checksum of a blob beside them. What
+/// it prints is a file of rules, with the evidence for each as a comment.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark rules suggest shop.pgark > pgark.toml
+  pgark verify shop.pgark --rules pgark.toml")]
+pub(super) struct Suggest {
+    /// Archive to look through
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Memory for comparing values, such as 256M or 1G
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
+    pub(super) memory: usize,
 }
 
 /// Save a database to an archive

@@ -17,6 +17,7 @@ use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::restore::RestoreError;
 use crate::verify::rules::RuleFileError;
+use crate::verify::suggest::SuggestError;
 use crate::verify::{Report, VerifyError};
 
 /// Why a verb could not do what was asked.
@@ -50,6 +51,8 @@ pub(super) enum Failure {
         /// The column.
         column: String,
     },
+    /// Rules could not be proposed.
+    Suggest(PathBuf, SuggestError),
     /// A file of rules makes no sense.
     Rules(PathBuf, RuleFileError),
     /// The person wanted it to stop.
@@ -137,6 +140,11 @@ impl Failure {
             Self::NotUtf8 { what, column } => {
                 let error = format!("{what}, column {column}: its bytes are not UTF-8");
                 Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
+            }
+            Self::Suggest(_, SuggestError::Interrupted) => Self::Interrupted.explain(),
+            Self::Suggest(path, error) => {
+                let error = format!("{}: {}", path.display(), chain(error));
+                damaged(path, Trouble::new(Exit::Failed, error))
             }
             Self::Rules(path, error) => {
                 Trouble::new(Exit::Usage, format!("{}: {error}", path.display()))

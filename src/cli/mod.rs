@@ -16,6 +16,7 @@ mod redact;
 mod render;
 mod restore;
 mod rowtext;
+mod rules;
 mod servers;
 mod units;
 mod verify;
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Restore(typed) => restore::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
+        Verb::Rules(typed) => rules::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -81,7 +83,7 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
-            Verb::Verify(_) | Verb::Cat(_) => None,
+            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
         };

@@ -573,7 +573,8 @@ fn tell(context: &Context<'_>, spec: &Spec, code: Code, broken: &Broken, rows: &
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Hex digits in lower case.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

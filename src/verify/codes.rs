@@ -131,7 +131,8 @@ mod tests {
             "Objects, chunks, blobs",
             "Rows",
             "Schema",
-            "Keys and references",
+            "Keys, references and rules",
+            "Images and other blobs",
         ];
         let mut class = usize::MAX;
         for code in Code::ALL {

@@ -23,6 +23,7 @@ pub mod rules;
 mod spill;
 mod stretch;
 mod structure;
+pub mod suggest;
 mod values;
 mod work;
 

@@ -374,3 +374,50 @@ fn names_may_be_quoted_and_must_be_clear() {
         assert!(count(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn rules_are_proposed_with_their_evidence() {
+    let propose = |sample: &Sample| {
+        let archive = crate::format::reader::Archive::from_file(Arc::new(sample.write())).unwrap();
+        suggest::suggest(&archive, 4096, &Silent).unwrap()
+    };
+    let (png, gif) = (picture("png"), picture("gif"));
+    let sum = |bytes: &[u8]| {
+        Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let of = [(&png, "image/png"), (&gif, "image/gif")].map(|(of, name)| (of, name, sum(of)));
+    let mut good = images([
+        (of[0].0, of[0].1, &of[0].2),
+        (of[1].0, of[1].1, &of[1].2),
+        (of[0].0, of[0].1, &of[0].2),
+        (of[1].0, of[1].1, &of[1].2),
+        (of[0].0, "\\N", "\\N"),
+    ]);
+    good.rows[ITEM] = (1..=400)
+        .map(|n| format!("{n}\t{}\t{}\tok", n % 3 + 1, ["a", "b", "", "\\N"][n % 4]))
+        .collect();
+    let found = propose(&good);
+    let words = found.rules.words();
+    assert_eq!(
+        words,
+        [
+            "reference public.item (imageId) to public.image (fileId), empty means none",
+            "blob public.image (file): not empty, an image that decodes, media type in type, md5 in sum",
+        ],
+        "{found:#?}"
+    );
+    assert_eq!(
+        found.evidence[0],
+        "all 200 values (2 distinct, 100 empty) of public.item.imageId occur in the unique column \
+         fileId of public.image"
+    );
+    // As it is printed it is a file of rules, and means the same.
+    let (again, unknown) =
+        rules::resolve(&RuleFile::parse(&found.to_toml()).unwrap(), &good.manifest.tables);
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert_eq!(again, found.rules);
+    exactly(&told(&good, &found.to_toml()), &[]);
+    // One value that is nowhere, and nothing is proposed.
+    good.rows[ITEM][200] = "201\t1\tgone\tok".into();
+    assert!(propose(&good).rules.references.is_empty());
+}

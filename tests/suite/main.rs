@@ -12,6 +12,7 @@ mod pg_connect;
 mod refuse;
 mod round_trip;
 mod roundtrip;
+mod rules;
 mod servers;
 mod stable;
 mod traps_reading;
