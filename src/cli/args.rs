@@ -69,6 +69,41 @@ pub(super) enum Verb {
     Repair(Repair),
     Export(Export),
     Extract(Extract),
+    Rules(Rules),
+}
+
+/// Propose checks that the database does not declare
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Rules {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) verb: RulesVerb,
+}
+
+/// What to do about rules.
+#[derive(Subcommand, Debug)]
+pub(super) enum RulesVerb {
+    Suggest(Suggest),
+}
+
+/// Propose rules from the rows of an archive
+///
+/// Finds columns whose every value occurs in a unique column elsewhere, and
+/// columns that name the media type or the checksum of a blob beside them. What
+/// it prints is a file of rules, with the evidence for each as a comment.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark rules suggest shop.pgark > pgark.toml
+  pgark verify shop.pgark --rules pgark.toml")]
+pub(super) struct Suggest {
+    /// Archive to look through
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Memory for comparing values, such as 256M or 1G
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
+    pub(super) memory: usize,
 }
 
 /// Save a database to an archive
@@ -130,6 +165,12 @@ pub(super) struct Create {
     /// Words about this backup, kept in the archive
     #[arg(long, value_name = "TEXT")]
     pub(super) comment: Option<String>,
+    /// Rules to keep in the archive and check, such as a pgark.toml
+    ///
+    /// What the database does not declare: references by an id alone, blobs
+    /// that must be images, counts of rows.
+    #[arg(long, value_name = "FILE")]
+    pub(super) rules: Option<PathBuf>,
     /// Do not read the archive back and verify it
     ///
     /// Then nobody has seen yet that what was written can be read.
@@ -169,6 +210,9 @@ pub(super) struct Verify {
     /// Finds a file that was cut off, not a damaged row.
     #[arg(long)]
     pub(super) quick: bool,
+    /// Rules to check instead of those that the archive carries
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub(super) rules: Option<PathBuf>,
     /// Let warnings count as findings
     #[arg(long)]
     pub(super) strict: bool,

@@ -65,6 +65,7 @@ fn meaning(typed: &Create) -> Result<CreateOptions, Failure> {
         snapshot: typed.snapshot.clone(),
         read_back: !typed.no_read_back,
         parity: typed.parity.0.map(|share| Protection { share, ..Protection::default() }),
+        rules: typed.rules.as_deref().map(super::verify::rule_file).transpose()?,
     })
 }
 

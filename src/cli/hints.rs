@@ -21,6 +21,8 @@ use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::repair::RepairError;
 use crate::restore::RestoreError;
+use crate::verify::rules::RuleFileError;
+use crate::verify::suggest::SuggestError;
 use crate::verify::{Report, VerifyError};
 
 /// Why a verb could not do what was asked.
@@ -58,6 +60,10 @@ pub(super) enum Failure {
     Declined,
     /// Something is to be confirmed, and there is nobody to ask.
     Unconfirmed,
+    /// Rules could not be proposed.
+    Suggest(PathBuf, SuggestError),
+    /// A file of rules makes no sense.
+    Rules(PathBuf, RuleFileError),
     /// The person wanted it to stop.
     Interrupted,
     /// What was typed does not lead to a server.
@@ -166,6 +172,15 @@ impl Failure {
                 "--swap has to be confirmed, and standard input is no terminal: nothing was done",
             )
             .hint("--yes confirms it; --dry-run shows what would be done"),
+            Self::Suggest(_, SuggestError::Interrupted) => Self::Interrupted.explain(),
+            Self::Suggest(path, error) => {
+                let error = format!("{}: {}", path.display(), chain(error));
+                damaged(path, Trouble::new(Exit::Failed, error))
+            }
+            Self::Rules(path, error) => {
+                Trouble::new(Exit::Usage, format!("{}: {error}", path.display()))
+                    .hint("docs/rules.md describes what a rule may say")
+            }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
             Self::Usage(error) => Trouble::new(Exit::Usage, error.clone()),
             Self::Target(path, error) => leaving::target(path, error),

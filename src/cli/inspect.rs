@@ -60,6 +60,7 @@ pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
                 sequences: manifest.sequences.len(),
                 foreign_keys: manifest.foreign_keys.len(),
                 large_objects: manifest.large_objects.map_or(0, |data| data.rows),
+                rules: manifest.rules.as_ref(),
             },
         );
         return Ok(Exit::Clean);
@@ -179,6 +180,13 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
     let objects = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
     also.push(counted(number(objects), "schema object", "schema objects"));
     _ = writeln!(out, "and {}", also.join(", "));
+
+    if let Some(rules) = &manifest.rules {
+        _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Rules"));
+        for rule in rules.words() {
+            _ = writeln!(out, "  {rule}");
+        }
+    }
 
     _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Sizes"));
     let line =

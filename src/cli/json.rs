@@ -86,6 +86,8 @@ pub(super) struct Verified<'a> {
     blob_bytes: u64,
     objects: u64,
     chunks: u64,
+    images: u64,
+    images_damaged: u64,
     errors: u64,
     warnings: u64,
     notes: u64,
@@ -112,6 +114,8 @@ impl<'a> Verified<'a> {
             blob_bytes: report.blob_bytes,
             objects: report.objects,
             chunks: report.chunks,
+            images: report.images,
+            images_damaged: report.images_damaged,
             errors: report.errors,
             warnings: report.warnings,
             notes: report.notes,
@@ -166,6 +170,8 @@ pub(super) struct Inspected<'a> {
     pub(super) sequences: usize,
     pub(super) foreign_keys: usize,
     pub(super) large_objects: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rules: Option<&'a crate::format::rules::Rules>,
 }
 
 /// Sizes in bytes, and how many there are.

@@ -21,6 +21,7 @@ mod render;
 mod repair;
 mod restore;
 mod rowtext;
+mod rules;
 mod servers;
 mod units;
 mod verify;
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Repair(typed) => repair::run(typed, &context),
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
+        Verb::Rules(typed) => rules::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -90,7 +92,7 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
-            Verb::Verify(_) | Verb::Cat(_) => None,
+            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),

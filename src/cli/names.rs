@@ -274,6 +274,7 @@ pub(super) mod tests {
             foreign_keys: Vec::new(),
             sequences: Vec::new(),
             large_objects: None,
+            rules: None,
         }
     }
 

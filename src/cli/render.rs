@@ -68,8 +68,42 @@ pub(super) fn verification(
     } else {
         losses(&mut out, report, paint);
     }
+    images(&mut out, report, paint);
     details(&mut out, report, paint);
     out
+}
+
+/// How many images decode, and which tables use those that do not.
+fn images(out: &mut String, report: &Report, paint: Paint) {
+    let all = counted(report.images, "image", "images");
+    match (report.images, report.images_damaged) {
+        (0, _) => {}
+        (_, 0) => _ = writeln!(out, "  {all}: all decode"),
+        (_, damaged) => {
+            let of_images = [
+                Code::ImageDamaged,
+                Code::ImageDamagedNoRule,
+                Code::ImageTooLarge,
+                Code::ImageTooLargeNoRule,
+            ];
+            let mut users: Vec<&str> = report
+                .findings
+                .iter()
+                .filter(|finding| of_images.contains(&finding.code))
+                .filter_map(|finding| finding.table.as_deref())
+                .collect();
+            users.sort_unstable();
+            users.dedup();
+            let title = paint.paint(Style::Bad, "Images");
+            let verb = if damaged == 1 { "does" } else { "do" };
+            _ = writeln!(
+                out,
+                "\n{title}\n  {} of {all} {verb} not decode, in {}",
+                count(damaged),
+                users.join(", ")
+            );
+        }
+    }
 }
 
 /// The verdict in one line.
@@ -197,11 +231,13 @@ fn loss(table: &TableReport, report: &Report) -> Vec<String> {
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         .filter(|finding| finding.table.as_ref() == Some(&name));
-    let (mut blobs, mut others) = (0_u64, 0_u64);
+    let (mut blobs, mut broken, mut others) = (0_u64, 0_u64, 0_u64);
     for finding in of_table {
         // Rows that are lost are told by their number.
         let number = match (finding.code, &finding.blob) {
             (Code::RowsLost, _) => continue,
+            // What is told of a blob's content is about what was saved: nothing of it is lost.
+            (code, _) if code.id().starts_with("E7") => &mut broken,
             (_, Some(_)) => &mut blobs,
             _ => &mut others,
         };
@@ -214,6 +250,9 @@ fn loss(table: &TableReport, report: &Report) -> Vec<String> {
     }
     if blobs > 0 {
         parts.push(format!("{} lost", counted(blobs, "blob", "blobs")));
+    }
+    if broken > 0 {
+        parts.push(format!("{} not as a rule wants", counted(broken, "blob", "blobs")));
     }
     if others > 0 {
         parts.push(counted(others, "other error", "other errors"));

@@ -36,6 +36,8 @@ pub(super) fn create(error: &CreateError) -> Trouble {
         )),
         CreateError::Verify { path, source } => verification(path, source),
         CreateError::Interrupted => Failure::Interrupted.explain(),
+        CreateError::Rules(_) => Trouble { exit: Exit::Usage, ..trouble }
+            .hint("a table is named as schema.table, or as table where only one schema has it"),
         CreateError::Internal(_) => trouble.hint(BUG),
     }
 }

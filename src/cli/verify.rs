@@ -12,13 +12,15 @@ use super::json::{self, Failed, Verified};
 use super::render;
 use crate::io::{DiskFile, ReadAt};
 use crate::progress::Progress as _;
+use crate::verify::rules::RuleFile;
 use crate::verify::{self, Level, Report, VerifyOptions};
 
 /// Runs it: each file in turn, whatever came of the one before.
 pub(super) fn run(typed: &Verify, context: &Context) -> Result<Exit, Failure> {
+    let rules = typed.rules.as_deref().map(rule_file).transpose()?;
     let mut worst = Exit::Clean;
     for (at, file) in typed.files.iter().enumerate() {
-        let exit = match check(file, typed, context) {
+        let exit = match check(file, typed, rules.as_ref(), context) {
             Ok((report, took)) => {
                 if at > 0 && !typed.json && !context.printer.is_quiet() {
                     context.printer.result("\n");
@@ -45,7 +47,12 @@ pub(super) fn run(typed: &Verify, context: &Context) -> Result<Exit, Failure> {
     Ok(worst)
 }
 
-fn check(file: &Path, typed: &Verify, context: &Context) -> Result<(Report, Duration), Failure> {
+fn check(
+    file: &Path,
+    typed: &Verify,
+    rules: Option<&RuleFile>,
+    context: &Context,
+) -> Result<(Report, Duration), Failure> {
     let disk: Arc<dyn ReadAt> = match DiskFile::open(file) {
         Ok(disk) => Arc::new(disk),
         Err(error) => return Err(Failure::File(file.to_owned(), error)),
@@ -54,7 +61,7 @@ fn check(file: &Path, typed: &Verify, context: &Context) -> Result<(Report, Dura
     let options = VerifyOptions { level, memory: typed.memory };
     let bars = context.bars();
     let began = Instant::now();
-    let report = verify::run(&disk, &options, &*bars);
+    let report = verify::run_with_rules(&disk, &options, rules, &*bars);
     bars.finish();
     // A check that was broken off has no verdict, whatever it returned.
     if bars.interrupted() {
@@ -62,6 +69,13 @@ fn check(file: &Path, typed: &Verify, context: &Context) -> Result<(Report, Dura
     }
     let report = report.map_err(|error| Failure::Verify(file.to_owned(), error))?;
     Ok((report, began.elapsed()))
+}
+
+/// Reads a file of rules.
+pub(super) fn rule_file(path: &Path) -> Result<RuleFile, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::File(path.to_owned(), error))?;
+    RuleFile::parse(&text).map_err(|error| Failure::Rules(path.to_owned(), error))
 }
 
 fn tell(file: &Path, typed: &Verify, report: &Report, took: Duration, context: &Context) -> Exit {

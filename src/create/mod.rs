@@ -28,6 +28,7 @@ use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
+use crate::verify::rules::{RuleFile, Unknown, resolve};
 use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
 use pump::{Mode, PumpError, Reading, Sink, Slices, What};
 
@@ -59,6 +60,8 @@ pub struct CreateOptions {
     pub read_back: bool,
     /// The parity to add, if any: what makes damage repairable.
     pub parity: Option<Protection>,
+    /// Rules to keep in the archive, and to hold it against when it is read back.
+    pub rules: Option<RuleFile>,
 }
 
 /// What was made.
@@ -139,9 +142,16 @@ pub enum CreateError {
     /// The person wanted it to stop.
     #[error("interrupted")]
     Interrupted,
+    /// Rules name what the database does not have.
+    #[error("the rules do not fit the database: {}", rules_words(.0))]
+    Rules(Vec<Unknown>),
     /// A mistake of this program, or a system that gives no threads.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn rules_words(unknown: &[Unknown]) -> String {
+    unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl CreateError {
@@ -289,6 +299,11 @@ async fn write(
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
     let catalog = snapshot.read_catalog().await?;
+    let rules = match options.rules.as_ref().map(|file| resolve(file, &catalog.tables)) {
+        Some((_, unknown)) if !unknown.is_empty() => return Err(CreateError::Rules(unknown)),
+        Some((rules, _)) if !rules.is_empty() => Some(rules),
+        _ => None,
+    };
     let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
@@ -334,7 +349,8 @@ async fn write(
     snapshot.check_rewrites().await?;
     let ArchiveSink { writer, data, large_objects, .. } = sink;
     let all: Vec<TableData> = data.iter().chain([&large_objects]).flatten().copied().collect();
-    let manifest = manifest(options, catalog, schema, sequences, data, large_objects);
+    let mut manifest = manifest(options, catalog, schema, sequences, data, large_objects);
+    manifest.rules = rules;
     let tables = manifest.tables.iter().filter(|table| table.data.is_some()).count();
     let stored = tokio::task::spawn_blocking(move || -> Result<Written, WriteError> {
         let (out, written) = writer.finish(manifest)?;
@@ -376,6 +392,7 @@ fn manifest(
         foreign_keys: catalog.foreign_keys,
         sequences,
         large_objects,
+        rules: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::rules::Rules;
 
 /// A schema-qualified name, byte-exact as the server has it, never quoted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -73,6 +74,9 @@ pub struct Manifest {
     /// Large objects, if there are any: rows of `oid, owner, acl, comment, data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large_objects: Option<TableData>,
+    /// Checks that the database does not declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
 }
 
 impl Manifest {

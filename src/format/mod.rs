@@ -12,6 +12,7 @@ mod output;
 pub mod parity;
 pub mod reader;
 pub mod rows;
+pub mod rules;
 pub mod seal;
 pub mod sql;
 pub mod ustar;

@@ -26,6 +26,7 @@ pub(crate) fn manifest() -> Manifest {
         foreign_keys: Vec::new(),
         sequences: Vec::new(),
         large_objects: None,
+        rules: None,
     }
 }
 

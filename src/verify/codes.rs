@@ -135,6 +135,8 @@ mod tests {
             "Images",
             "Signature and encryption",
             "Parity",
+            "Keys, references and rules",
+            "Images and other blobs",
         ];
         let mut class = usize::MAX;
         for code in Code::ALL {

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::blobs::{self, Wanted};
 use super::codes::Code;
+use super::counts::Counts;
 use super::findings::Finding;
 use super::objects::{Stored, with_object};
 use super::plan::{Cell, Given, Plan, RECORD, Values};
@@ -27,14 +29,28 @@ struct Field<'a> {
     bytea: bool,
 }
 
-/// Reads every segment. Gives the records of keys and references, to be sorted.
+/// What is done with every row.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    /// Keys and references.
+    pub(super) plan: &'a Plan,
+    /// What blobs must be.
+    pub(super) wanted: &'a Wanted,
+    /// What is counted.
+    pub(super) counts: &'a Counts,
+}
+
+/// The records of keys and references, and those of blobs.
+pub(super) type Sorted = (Vec<Sorter<RECORD>>, Vec<Sorter<{ blobs::RECORD }>>);
+
+/// Reads every segment. Gives the records of keys and references, and of blobs, to be sorted.
 pub(super) fn check(
     context: &Context<'_>,
     manifest: &Manifest,
     rows: &Rows<'_>,
-    plan: &Plan,
+    work: &Work<'_>,
     stored: &Stored,
-) -> Result<Vec<Sorter<RECORD>>, VerifyError> {
+) -> Result<Sorted, VerifyError> {
     let labels = values::labels(&manifest.enums);
     let fields: Vec<Vec<Field<'_>>> = rows
         .stretches
@@ -52,15 +68,17 @@ pub(super) fn check(
     let used = Bits::new(facts.entries);
     let segments = Counter::new(facts.segments);
     let owners = owners(rows);
-    let budget = context.memory / 4 / context.threads.max(1);
+    let share = if work.wanted.is_empty() { 4 } else { 8 };
+    let budget = context.memory / share / context.threads.max(1);
     let sorters = workers(context.threads, || {
         let mut worker = Worker {
             context,
             manifest,
             rows,
-            plan,
+            work,
             stored,
             sorter: Sorter::new(budget),
+            blobs: Sorter::new(budget),
             scratch: Vec::new(),
         };
         while let Some(number) = segments.take() {
@@ -74,7 +92,7 @@ pub(super) fn check(
                 worker.segment(at, stretch, fields, number, record)?;
             }
         }
-        Ok(worker.sorter)
+        Ok((worker.sorter, worker.blobs))
     })?;
     for number in 0..facts.entries {
         if let Ok(entry) = context.index.entry(number)
@@ -86,7 +104,7 @@ pub(super) fn check(
         }
     }
     totals(context, rows);
-    Ok(sorters)
+    Ok(sorters.into_iter().unzip())
 }
 
 /// First segment, end, and number of every stretch that has segments, in order.
@@ -111,9 +129,10 @@ struct Worker<'a> {
     context: &'a Context<'a>,
     manifest: &'a Manifest,
     rows: &'a Rows<'a>,
-    plan: &'a Plan,
+    work: &'a Work<'a>,
     stored: &'a Stored,
     sorter: Sorter<RECORD>,
+    blobs: Sorter<{ blobs::RECORD }>,
     scratch: Vec<u8>,
 }
 
@@ -234,6 +253,9 @@ impl Worker<'_> {
             }
             if let Some(values) = self.row(stretch, fields, number, row, &mut tally) {
                 self.keys(at, stretch, &values, number, row)?;
+                self.work.counts.row(at, &values);
+                let (wanted, blobs) = (self.work.wanted, &mut self.blobs);
+                wanted.row(self.context, self.stored, at, number, &values, blobs)?;
             } else {
                 // Whether its key is the one that others look for is not known.
                 tally.lost = true;
@@ -357,7 +379,7 @@ impl Worker<'_> {
         number: u64,
         row: &[u8],
     ) -> Result<(), VerifyError> {
-        for emit in self.plan.emits.get(at).into_iter().flatten() {
+        for emit in self.work.plan.emits.get(at).into_iter().flatten() {
             match emit.record(values, at, number, &mut self.scratch) {
                 Given::Record(record) => self.sorter.push(record).map_err(VerifyError::Scratch)?,
                 Given::Nothing => {}
@@ -378,7 +400,7 @@ impl Worker<'_> {
                 }
             }
         }
-        for (field, sequence) in self.plan.fed.get(at).into_iter().flatten() {
+        for (field, sequence) in self.work.plan.fed.get(at).into_iter().flatten() {
             if let Some(Cell::Value(value)) = values.get(*field)
                 && let Some(value) =
                     values::integer(value).and_then(|value| i64::try_from(value).ok())

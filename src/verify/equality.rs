@@ -110,6 +110,11 @@ impl Equality {
         self.family == other.family
     }
 
+    /// Whether values are whole numbers or decimals.
+    pub(super) fn is_number(&self) -> bool {
+        self.family == Family::Number
+    }
+
     /// Appends the canonical bytes of a value (its text, unescaped). Text that is none of the
     /// type's is taken as it is: that it is wrong is found elsewhere.
     pub(crate) fn write(&self, value: &[u8], out: &mut Vec<u8>) {

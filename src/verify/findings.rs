@@ -35,6 +35,9 @@ pub struct Finding {
     /// The constraint or index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constraint: Option<String>,
+    /// The rule, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// The blob's digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob: Option<String>,
@@ -64,6 +67,7 @@ impl Finding {
             key: None,
             column: None,
             constraint: None,
+            rule: None,
             blob: None,
             entry: None,
             offset: None,
@@ -108,6 +112,13 @@ impl Finding {
         self
     }
 
+    /// About this rule.
+    #[must_use]
+    pub fn rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
     /// About this blob.
     #[must_use]
     pub fn blob(mut self, blob: impl fmt::Display) -> Self {
@@ -148,6 +159,9 @@ impl Finding {
         if let Some(constraint) = &self.constraint {
             parts.push(format!("constraint {constraint}"));
         }
+        if let Some(rule) = &self.rule {
+            parts.push(format!("[{rule}]"));
+        }
         if let Some(blob) = &self.blob {
             parts.push(format!("blob {blob}"));
         }
@@ -171,9 +185,9 @@ impl fmt::Display for Finding {
 }
 
 /// What makes two findings of one kind.
-type Kind = (Code, Option<String>, Option<String>, Option<String>);
+type Kind = (Code, Option<String>, Option<String>, Option<String>, Option<String>);
 
-/// Takes findings from many threads. Of each kind (code, table, constraint, column) it keeps the
+/// Takes findings from many threads. Of each kind (code, table, constraint, column, rule) it keeps the
 /// first [`EXAMPLES`] in the order of the archive, whatever order they come in.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -203,6 +217,7 @@ impl Findings {
             finding.table.clone(),
             finding.constraint.clone(),
             finding.column.clone(),
+            finding.rule.clone(),
         );
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let group = groups.entry(kind).or_default();
@@ -218,7 +233,7 @@ impl Findings {
     pub(super) fn finish(self) -> Vec<Finding> {
         let groups = self.groups.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut out = Vec::new();
-        for ((code, table, constraint, column), group) in groups {
+        for ((code, table, constraint, column, rule), group) in groups {
             let told = u64::try_from(group.examples.len()).unwrap_or(u64::MAX);
             let rest = group.count.saturating_sub(told);
             out.extend(group.examples);
@@ -227,6 +242,7 @@ impl Findings {
                 more.table = table;
                 more.constraint = constraint;
                 more.column = column;
+                more.rule = rule;
                 more.count = rest;
                 out.push(more);
             }

@@ -102,8 +102,12 @@ pub(super) fn check(
         match tag.checked_sub(1).and_then(|number| usize::try_from(number).ok()) {
             None => duplicates(context, group, &broken, rows),
             Some(number) => {
-                if let Some(foreign) = manifest.foreign_keys.get(number) {
-                    dangling(context, group, foreign, &broken, rows);
+                let foreign = manifest.foreign_keys.get(number).map(|foreign| (foreign, None));
+                let soft = number.checked_sub(manifest.foreign_keys.len());
+                let soft = soft.and_then(|number| plan.soft.get(number));
+                let soft = soft.map(|soft| (&soft.foreign, Some(soft.words.as_str())));
+                if let Some((foreign, rule)) = foreign.or(soft) {
+                    dangling(context, group, foreign, rule, &broken, rows);
                 }
             }
         }
@@ -139,6 +143,7 @@ fn dangling(
     context: &Context<'_>,
     group: &Group,
     foreign: &ForeignKey,
+    rule: Option<&str>,
     broken: &Broken,
     rows: &Rows<'_>,
 ) {
@@ -153,10 +158,12 @@ fn dangling(
             lost.join(", ")
         );
         let finding = Finding::new(Code::UndecidedDamage, what);
-        context.findings.add(finding.table(&foreign.table).constraint(&foreign.name));
+        context.findings.add(named(finding.table(&foreign.table), foreign, rule));
         return;
     }
-    let code = if foreign.validated && foreign.enforced {
+    let code = if rule.is_some() {
+        Code::DanglingSoftReference
+    } else if foreign.validated && foreign.enforced {
         Code::DanglingForeignKey
     } else {
         Code::UncheckedConstraintViolated
@@ -168,7 +175,7 @@ fn dangling(
         let text = text.as_deref().unwrap_or("the value");
         let finding =
             Finding::new(code, format!("{text} is not in {} ({columns})", foreign.references));
-        let finding = about(finding, context, stretch, *row).constraint(&foreign.name);
+        let finding = named(about(finding, context, stretch, *row), foreign, rule);
         told.push(match foreign.columns.as_slice() {
             [column] => finding.column(column),
             _ => finding,
@@ -177,7 +184,20 @@ fn dangling(
     tell(context, told, broken.count);
 }
 
-fn about(finding: Finding, context: &Context<'_>, stretch: &Stretch<'_>, row: u64) -> Finding {
+/// With the foreign key's name, or the rule's words.
+fn named(finding: Finding, foreign: &ForeignKey, rule: Option<&str>) -> Finding {
+    match rule {
+        Some(rule) => finding.rule(rule),
+        None => finding.constraint(&foreign.name),
+    }
+}
+
+pub(super) fn about(
+    finding: Finding,
+    context: &Context<'_>,
+    stretch: &Stretch<'_>,
+    row: u64,
+) -> Finding {
     let key = describe(context, stretch, row, stretch.key());
     finding.table(&stretch.shown).row(row).key(key.filter(|_| !stretch.key().is_empty()))
 }

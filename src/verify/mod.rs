@@ -7,24 +7,32 @@
 //! and blobs (`objects`), rows (`content`), then keys and references (`keys`). Every stored byte is
 //! read once, but for blobs of many chunks, whose bytes are put together again to be digested.
 
+mod blobs;
 mod catalog;
 mod codes;
 mod content;
+mod counts;
 mod equality;
 mod findings;
+mod images;
 mod keys;
 mod objects;
 mod parity;
 mod plan;
 mod report;
 pub(crate) mod spill;
+pub mod rules;
+mod spill;
 mod stretch;
 mod structure;
+pub mod suggest;
 mod values;
 mod work;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_rules;
 
 use std::collections::HashSet;
 use std::io;
@@ -38,11 +46,16 @@ pub use report::{Level, REPORT_VERSION, Report, TableReport, TableState};
 use crate::format::digest::Digest;
 use crate::format::index::{EntryRecord, Index};
 use crate::format::manifest::Manifest;
+use crate::format::rules::Rules;
 use crate::format::seal::Seal;
 use crate::format::ustar::EntryKind;
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
+use blobs::{Images, Wanted};
+use content::Work;
+use counts::Counts;
 use findings::Findings;
+use rules::RuleFile;
 use work::Gate;
 
 /// How to verify.
@@ -107,6 +120,19 @@ pub fn run(
     options: &VerifyOptions,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
+    run_with_rules(file, options, None, progress)
+}
+
+/// The same, with other rules than those that the archive carries.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_rules(
+    file: &Arc<dyn ReadAt>,
+    options: &VerifyOptions,
+    rules: Option<&RuleFile>,
+    progress: &dyn Progress,
+) -> Result<Report, VerifyError> {
     let findings = Findings::default();
     let mut report = Report::new(options.level, file.len());
     let file: &dyn ReadAt = &**file;
@@ -130,7 +156,10 @@ pub fn run(
                 memory: options.memory,
                 standby: opened.manifest.as_ref().is_some_and(|manifest| manifest.source.standby),
             };
-            let read = examine(&context, opened.manifest.as_ref(), options.level)?;
+            let manifest = opened.manifest.as_ref();
+            let (read, images) = examine(&context, manifest, rules, options.level)?;
+            report.images = images.all;
+            report.images_damaged = images.damaged;
             for (table, read) in report.table_states.iter_mut().zip(read) {
                 table.rows_read = read;
                 table.state = TableState::Intact;
@@ -156,31 +185,54 @@ pub fn run(
 fn examine(
     context: &Context<'_>,
     manifest: Option<&Manifest>,
+    rules: Option<&RuleFile>,
     level: Level,
-) -> Result<Vec<u64>, VerifyError> {
+) -> Result<(Vec<u64>, Images), VerifyError> {
     structure::layout(context, level == Level::Full)?;
     if let Some(manifest) = manifest {
         catalog::check(context, manifest);
     }
+    let rules = manifest.map(|manifest| known_rules(context, manifest, rules)).unwrap_or_default();
     if level == Level::Quick {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Images::default()));
     }
     catalog::texts(context, manifest);
     parity::check(context)?;
     let stored = objects::check(context)?;
     let Some(manifest) = manifest else {
         content::without_manifest(context)?;
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Images::default()));
     };
     let rows = stretch::Rows::new(context, manifest);
-    let plan = plan::Plan::new(context, manifest, &rows.stretches);
-    let sorters = content::check(context, manifest, &rows, &plan, &stored)?;
+    let plan = plan::Plan::new(context, manifest, &rules, &rows.stretches);
+    let wanted = Wanted::new(manifest, &rules, &rows);
+    let counts = Counts::new(manifest, &rules, &rows);
+    let work = Work { plan: &plan, wanted: &wanted, counts: &counts };
+    let (sorters, blobs) = content::check(context, manifest, &rows, &work, &stored)?;
     context.progress.begin(Phase::Keys, 0, 0);
     keys::check(context, manifest, &plan, &rows, sorters)?;
+    counts.check(context, &rows);
+    let images = blobs::check(context, &wanted, &rows, blobs)?;
     if rows.all_read() {
         objects::unused(context, &stored)?;
     }
-    Ok(rows.read())
+    Ok((rows.read(), images))
+}
+
+/// The rules that can be checked; what is wrong with the others is told.
+fn known_rules(context: &Context<'_>, manifest: &Manifest, given: Option<&RuleFile>) -> Rules {
+    let (known, faults) = match (given, &manifest.rules) {
+        (Some(given), _) => {
+            let (known, unknown) = rules::resolve(given, &manifest.tables);
+            (known, unknown.iter().map(|unknown| format!("the rule on {unknown}")).collect())
+        }
+        (None, Some(carried)) => rules::check(carried, &manifest.tables),
+        (None, None) => (Rules::default(), Vec::new()),
+    };
+    for fault in faults {
+        context.findings.add(Finding::new(Code::RuleNamesNothing, fault));
+    }
+    known
 }
 
 /// Packs and segments among the entries.

@@ -289,10 +289,10 @@ fn whole(context: &Context<'_>, cache: &mut Packs, blob: &BlobRecord) -> bool {
 
 /// The packs a worker unpacked last. Two: what compresses and what does not is in different ones.
 #[derive(Debug, Default)]
-struct Packs(VecDeque<(u32, Arc<Vec<u8>>)>);
+pub(super) struct Packs(VecDeque<(u32, Arc<Vec<u8>>)>);
 
 impl Packs {
-    fn get(&mut self, context: &Context<'_>, entry: u32) -> Option<Arc<Vec<u8>>> {
+    pub(super) fn get(&mut self, context: &Context<'_>, entry: u32) -> Option<Arc<Vec<u8>>> {
         if let Some((_, raw)) = self.0.iter().find(|(number, _)| *number == entry) {
             return Some(Arc::clone(raw));
         }

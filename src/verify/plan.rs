@@ -11,6 +11,7 @@ use super::findings::Finding;
 use super::stretch::Stretch;
 use crate::format::digest::Digest;
 use crate::format::manifest::{ForeignKey, Key, Manifest, Match, Name, Table};
+use crate::format::rules::Rules;
 
 /// Length of a record.
 pub(super) const RECORD: usize = 36;
@@ -37,6 +38,8 @@ pub(super) struct Emit {
     /// The field of each column, and how its values compare.
     columns: Vec<(usize, Equality)>,
     nulls: Nulls,
+    /// An empty value is none, as NULL is.
+    empty_is_none: bool,
 }
 
 /// A set of columns of one table whose values are compared.
@@ -58,14 +61,34 @@ pub(super) struct Plan {
     pub(super) emits: Vec<Vec<Emit>>,
     /// For each stretch: the field, and the sequence that feeds it.
     pub(super) fed: Vec<Vec<(usize, usize)>>,
+    /// The references that rules declare; their tags follow those of the foreign keys.
+    pub(super) soft: Vec<Soft>,
+}
+
+/// A reference that a rule declares.
+#[derive(Debug)]
+pub(super) struct Soft {
+    /// The same as a foreign key.
+    pub(super) foreign: ForeignKey,
+    /// The rule in words.
+    pub(super) words: String,
 }
 
 impl Plan {
     /// Works out what can be checked; what cannot is told.
-    pub(super) fn new(context: &Context<'_>, manifest: &Manifest, rows: &[Stretch<'_>]) -> Self {
+    pub(super) fn new(
+        context: &Context<'_>,
+        manifest: &Manifest,
+        rules: &Rules,
+        rows: &[Stretch<'_>],
+    ) -> Self {
         let empty = || vec![Vec::new(); rows.len()];
-        let mut plan =
-            Self { groups: Vec::new(), emits: empty(), fed: vec![Vec::new(); rows.len()] };
+        let mut plan = Self {
+            groups: Vec::new(),
+            emits: empty(),
+            fed: vec![Vec::new(); rows.len()],
+            soft: Vec::new(),
+        };
         let tree = Tree::new(manifest, rows);
         for table in &manifest.tables {
             let keys = table.primary_key.iter().map(|key| (key, Code::DuplicatePrimaryKey));
@@ -89,9 +112,29 @@ impl Plan {
         }
         for (number, foreign) in manifest.foreign_keys.iter().enumerate() {
             let Some(table) = tree.table(&foreign.table) else { continue };
-            if let Err(why) = plan.foreign(context, &tree, rows, number, foreign) {
+            if let Err(why) = plan.foreign(context, &tree, rows, number, foreign, false) {
                 context.findings.add(undecided(table, &foreign.name, &why));
             }
+        }
+        for rule in &rules.references {
+            let foreign = ForeignKey {
+                name: String::new(),
+                table: rule.table.clone(),
+                columns: rule.columns.clone(),
+                references: rule.references.clone(),
+                referenced_columns: rule.referenced_columns.clone(),
+                match_type: Match::Simple,
+                validated: true,
+                enforced: true,
+            };
+            let number = manifest.foreign_keys.len() + plan.soft.len();
+            if let Err(why) =
+                plan.foreign(context, &tree, rows, number, &foreign, rule.empty_is_none)
+            {
+                let finding = Finding::new(Code::Undecided, why).table(&rule.table);
+                context.findings.add(finding.rule(rule.words()));
+            }
+            plan.soft.push(Soft { foreign, words: rule.words() });
         }
         for (number, sequence) in manifest.sequences.iter().enumerate() {
             let Some(owned) = &sequence.owned_by else { continue };
@@ -159,7 +202,7 @@ impl Plan {
         }
         if group == before {
             let nulls = if key.nulls_not_distinct { Nulls::Value } else { Nulls::Skip };
-            self.emit(leaves, compared, group, 0, nulls);
+            self.emit(leaves, compared, group, 0, nulls, false);
         }
         Ok(())
     }
@@ -171,11 +214,12 @@ impl Plan {
         group: usize,
         tag: u32,
         nulls: Nulls,
+        empty_is_none: bool,
     ) {
         let group = u32::try_from(group).unwrap_or(u32::MAX);
         for (leaf, columns) in leaves.iter().zip(compared) {
             if let Some(emits) = self.emits.get_mut(*leaf) {
-                emits.push(Emit { group, tag, columns, nulls });
+                emits.push(Emit { group, tag, columns, nulls, empty_is_none });
             }
         }
     }
@@ -187,6 +231,7 @@ impl Plan {
         rows: &[Stretch<'_>],
         number: usize,
         foreign: &ForeignKey,
+        empty_is_none: bool,
     ) -> Result<(), String> {
         let Some(referenced) = tree.table(&foreign.references) else {
             return Err(format!("the archive does not hold {}", foreign.references));
@@ -217,11 +262,11 @@ impl Plan {
         let before = self.groups.len();
         let group = self.group(&referenced.name, &theirs, None, holders.clone());
         if group == before {
-            self.emit(&holders, their_columns, group, 0, Nulls::Skip);
+            self.emit(&holders, their_columns, group, 0, Nulls::Skip, false);
         }
         let nulls = if foreign.match_type == Match::Full { Nulls::Full } else { Nulls::Skip };
         let tag = u32::try_from(number).unwrap_or(u32::MAX - 1).saturating_add(1);
-        self.emit(&leaves, our_columns, group, tag, nulls);
+        self.emit(&leaves, our_columns, group, tag, nulls, empty_is_none);
         Ok(())
     }
 }
@@ -259,14 +304,14 @@ fn comparisons(
 }
 
 /// Which stretches of rows make up a table: its own, or those of its partitions.
-struct Tree<'a> {
+pub(super) struct Tree<'a> {
     tables: HashMap<&'a Name, &'a Table>,
     children: HashMap<&'a Name, Vec<&'a Name>>,
     stretches: HashMap<&'a Name, usize>,
 }
 
 impl<'a> Tree<'a> {
-    fn new(manifest: &'a Manifest, rows: &'a [Stretch<'_>]) -> Self {
+    pub(super) fn new(manifest: &'a Manifest, rows: &'a [Stretch<'_>]) -> Self {
         let mut children: HashMap<&Name, Vec<&Name>> = HashMap::new();
         for table in &manifest.tables {
             if let Some(parent) = &table.partition_of {
@@ -285,7 +330,7 @@ impl<'a> Tree<'a> {
         self.tables.get(name).copied()
     }
 
-    fn leaves(&self, name: &Name) -> Vec<usize> {
+    pub(super) fn leaves(&self, name: &Name) -> Vec<usize> {
         let (mut out, mut seen, mut open) = (Vec::new(), BTreeSet::new(), vec![name]);
         while let Some(name) = open.pop() {
             // A manifest may claim that a table is its own grandchild.
@@ -349,6 +394,10 @@ impl Emit {
                     nulls += 1;
                     u32::MAX
                 }
+                Some(Cell::Value(value)) if self.empty_is_none && value.is_empty() => {
+                    nulls += 1;
+                    u32::MAX
+                }
                 Some(Cell::Blob(digest)) => {
                     scratch.extend_from_slice(&digest.0);
                     32
@@ -402,7 +451,7 @@ impl Values<'_> {
 }
 
 /// Short values as they are, with their length; long ones by 120 bits of their SHA-256.
-fn value(bytes: &[u8]) -> Value {
+pub(super) fn value(bytes: &[u8]) -> Value {
     let mut out = [0; 16];
     let (head, rest) = out.split_at_mut(1);
     let digest = Digest::of(bytes).0;

@@ -75,6 +75,10 @@ pub struct Report {
     pub objects: u64,
     /// Distinct chunks of blobs.
     pub chunks: u64,
+    /// Distinct blobs that are images, or must be by a rule; large objects are not looked at.
+    pub images: u64,
+    /// How many of these do not decode.
+    pub images_damaged: u64,
     /// Findings with severity error, repeats counted.
     pub errors: u64,
     /// Findings with severity warning, repeats counted.
@@ -102,6 +106,8 @@ impl Report {
             blob_bytes: 0,
             objects: 0,
             chunks: 0,
+            images: 0,
+            images_damaged: 0,
             errors: 0,
             warnings: 0,
             notes: 0,

@@ -22,7 +22,7 @@ fn type_ref(name: &str) -> TypeRef {
     }
 }
 
-fn column(name: &str, of: &str, not_null: bool) -> Column {
+pub(super) fn column(name: &str, of: &str, not_null: bool) -> Column {
     Column {
         name: name.into(),
         sql_type: of.into(),
@@ -40,7 +40,7 @@ fn column(name: &str, of: &str, not_null: bool) -> Column {
     }
 }
 
-fn key(name: &str, columns: &[&str]) -> Key {
+pub(super) fn key(name: &str, columns: &[&str]) -> Key {
     Key {
         name: name.into(),
         columns: columns.iter().map(ToString::to_string).collect(),
@@ -49,7 +49,7 @@ fn key(name: &str, columns: &[&str]) -> Key {
     }
 }
 
-fn table(name: &str, columns: Vec<Column>, primary_key: Option<Key>) -> Table {
+pub(super) fn table(name: &str, columns: Vec<Column>, primary_key: Option<Key>) -> Table {
     Table {
         name: Name::new("public", name),
         kind: TableKind::Plain,
@@ -84,27 +84,27 @@ fn foreign(name: &str, from: (&str, &[&str]), to: (&str, &[&str])) -> ForeignKey
 /// What an archive is made from: tables with their rows as COPY text, but that the last column of
 /// `image` is given apart.
 #[derive(Clone)]
-struct Sample {
-    manifest: Manifest,
+pub(super) struct Sample {
+    pub(super) manifest: Manifest,
     /// For each table with data: its rows.
-    rows: Vec<Vec<String>>,
-    images: Vec<Vec<u8>>,
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) images: Vec<Vec<u8>>,
     pre: Vec<u8>,
 }
 
-const CATEGORY: usize = 0;
-const IMAGE: usize = 1;
-const ITEM: usize = 2;
+pub(super) const CATEGORY: usize = 0;
+pub(super) const IMAGE: usize = 1;
+pub(super) const ITEM: usize = 2;
 
 /// Compresses very well, and its lines differ: long enough, it is cut into unlike chunks.
-fn words(length: usize) -> Vec<u8> {
+pub(super) fn words(length: usize) -> Vec<u8> {
     let line = |n| format!("{n:>1000} ").into_bytes();
     let mut out: Vec<u8> = (0..=length / 1000).flat_map(line).collect();
     out.truncate(length);
     out
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let step = || {
         state ^= state << 13;
@@ -116,7 +116,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A category and its sub-categories, images, and items with a composite reference.
-fn sample() -> Sample {
+pub(super) fn sample() -> Sample {
     let mut category = table(
         "category",
         vec![
@@ -180,6 +180,7 @@ fn sample() -> Sample {
             owned_by: Some(OwnedBy { table: Name::new("public", "item"), column: "id".into() }),
         }],
         large_objects: None,
+        rules: None,
     };
     let own = |rows: &[&str]| rows.iter().map(ToString::to_string).collect::<Vec<_>>();
     let rows = vec![
@@ -193,7 +194,7 @@ fn sample() -> Sample {
 
 impl Sample {
     /// The archive, whose manifest `change` may falsify after the rows were written.
-    fn write_with(&self, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    pub(super) fn write_with(&self, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
         let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
         let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
         writer.schema(&self.pre, b"").unwrap();
@@ -205,7 +206,12 @@ impl Sample {
             if table.name.name == "image" {
                 let mut builder = BatchBuilder::new(writer.known());
                 for (name, image) in rows.iter().zip(&self.images) {
-                    builder.text(name.as_bytes());
+                    for field in name.split('\t') {
+                        match field {
+                            "\\N" => builder.null(),
+                            _ => builder.text(field.as_bytes()),
+                        }
+                    }
                     builder.blob(image);
                     builder.end_row();
                 }
@@ -220,11 +226,11 @@ impl Sample {
         writer.finish(manifest).unwrap().0
     }
 
-    fn write(&self) -> Vec<u8> {
+    pub(super) fn write(&self) -> Vec<u8> {
         self.write_with(|_| ())
     }
 
-    fn told(&self) -> Vec<Finding> {
+    pub(super) fn told(&self) -> Vec<Finding> {
         full(self.write()).findings
     }
 }
@@ -234,12 +240,12 @@ fn check(bytes: Vec<u8>, level: Level) -> Report {
     run(&file, &VerifyOptions { level, memory: 1 << 20 }, &Silent).unwrap()
 }
 
-fn full(bytes: Vec<u8>) -> Report {
+pub(super) fn full(bytes: Vec<u8>) -> Report {
     check(bytes, Level::Full)
 }
 
 #[track_caller]
-fn exactly(findings: &[Finding], want: &[&str]) {
+pub(super) fn exactly(findings: &[Finding], want: &[&str]) {
     let have: BTreeSet<_> = findings.iter().map(|finding| finding.code.id()).collect();
     assert_eq!(have, want.iter().copied().collect(), "{findings:#?}");
 }
@@ -334,7 +340,7 @@ fn entries_swapped_removed_or_doubled_are_found() {
 }
 
 /// Changes the first byte of an entry's body after the one that has `needle`.
-fn damage(bytes: &mut [u8], needle: &[u8], change: impl FnOnce(&mut [u8])) {
+pub(super) fn damage(bytes: &mut [u8], needle: &[u8], change: impl FnOnce(&mut [u8])) {
     let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
     change(&mut bytes[at..at + needle.len()]);
 }

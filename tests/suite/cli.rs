@@ -161,6 +161,7 @@ fn archive(here: &Path) -> PathBuf {
         foreign_keys: Vec::new(),
         sequences: Vec::new(),
         large_objects: None,
+        rules: None,
     };
     let (bytes, _) = writer.finish(manifest).unwrap();
     let path = here.join("shop.pgark");
@@ -429,7 +430,7 @@ fn inspect_shows_what_is_inside() {
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
     Encoding     UTF8, collation C, character type C, provider libc
     Schema by    pg_dump (PostgreSQL) 16.15
-    Manifest     a14451a909acd06f9442095c413007e0c24d17e19a61bb7ccf86f08f4c320b18
+    Manifest     4d45bb4c2b9ce0dc7fa9d75de405bd288870c8cb8a11acb40568c578c178c936
 
     2 tables, 5 rows
                   rows       text  blobs  blob bytes  digest
@@ -622,6 +623,8 @@ fn the_documents_say_what_help_says() {
     });
     for verb in [""].into_iter().chain(verbs) {
         let args: Vec<&str> = [verb, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+    for verb in ["", "create", "verify", "restore", "inspect", "cat", "rules suggest"] {
+        let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let help = pgark(here.path(), &args);
         assert_eq!(help.code, Some(0));
         for line in help.stdout.lines() {

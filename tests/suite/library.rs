@@ -36,6 +36,7 @@ fn options(server: &Server, database: &str, output: PathBuf) -> CreateOptions {
         snapshot: None,
         read_back: true,
         parity: Some(Protection::default()),
+        rules: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod refuse;
 mod restore_options;
 mod round_trip;
 mod roundtrip;
+mod rules;
 mod servers;
 mod stable;
 mod swap;

@@ -1,0 +1,7 @@
+//! Images: of which type some bytes are, and whether they decode.
+
+mod decode;
+mod sniff;
+
+pub(super) use decode::{ENCODED, Fault, decode, need};
+pub(super) use sniff::{Declared, HEAD, Kind, declared, sniff};
