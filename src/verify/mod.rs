@@ -114,7 +114,7 @@ pub fn run(
         if let Some(index) = &opened.index {
             let facts = index.facts(Digest::default());
             report.chunks = facts.chunks;
-            report.objects = facts.entries.saturating_sub(4);
+            report.objects = facts.entries.saturating_sub(5);
             progress.begin(Phase::Verify, report.rows, file.len());
             let context = Context {
                 file,

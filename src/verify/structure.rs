@@ -228,8 +228,13 @@ fn head_is_as_written(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
 }
 
 /// The entries that every archive begins with, in their order.
-const FIXED: [EntryKind; 4] =
-    [EntryKind::Readme, EntryKind::Spec, EntryKind::PreData, EntryKind::PostData];
+const FIXED: [EntryKind; 5] = [
+    EntryKind::Readme,
+    EntryKind::Recover,
+    EntryKind::Spec,
+    EntryKind::PreData,
+    EntryKind::PostData,
+];
 
 /// Holds the index's entries against the file: kinds and their order, no gap, no overlap, no
 /// repeat; with `deep` also every header and all padding.
@@ -298,7 +303,7 @@ fn kinds(
                 tell(Code::EntryOrder, "comes before entries that must precede it");
             }
         }
-        EntryKind::Recover | EntryKind::Parity => {
+        EntryKind::Parity => {
             tell(Code::UnexpectedEntry, "is of a kind that is reserved");
         }
         kind if seen.contains(&kind) => tell(Code::DuplicateEntry, "is there for the second time"),

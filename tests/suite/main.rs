@@ -9,6 +9,7 @@ mod declared;
 mod dump_compare;
 mod kill;
 mod pg_connect;
+mod recover;
 mod refuse;
 mod round_trip;
 mod roundtrip;
