@@ -7,6 +7,7 @@ mod catalog;
 mod cli;
 mod declared;
 mod dump_compare;
+mod fixtures;
 mod kill;
 mod pg_connect;
 mod recover;
