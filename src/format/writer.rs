@@ -22,6 +22,7 @@ use super::seal::{self, Place, Seal};
 use super::ustar::{self, EntryKind};
 
 const README: &[u8] = include_bytes!("readme.txt");
+const RECOVER: &[u8] = include_bytes!("../../spec/recover.py");
 const SPEC: &[u8] = include_bytes!("../../spec/format-1.md");
 /// A pack is closed when the next chunk would take it past this.
 const PACK_RAW: usize = 4 << 20;
@@ -171,6 +172,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let parity = protection.map_or(0, |protection| protection.memory());
         let mut output = Output::new(out, options.created, protection);
         output.entry(EntryKind::Readme, README)?;
+        output.entry(EntryKind::Recover, RECOVER)?;
         output.entry(EntryKind::Spec, &zstd::bulk::compress(SPEC, 19)?)?;
         Ok(Self {
             created: options.created,

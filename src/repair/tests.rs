@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
         foreign_keys: Vec::new(),
         sequences: Vec::new(),
         large_objects: None,
+        rules: None,
     }
 }
 

@@ -229,8 +229,13 @@ fn head_is_as_written(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
 }
 
 /// The entries that every archive begins with, in their order.
-const FIXED: [EntryKind; 4] =
-    [EntryKind::Readme, EntryKind::Spec, EntryKind::PreData, EntryKind::PostData];
+const FIXED: [EntryKind; 5] = [
+    EntryKind::Readme,
+    EntryKind::Recover,
+    EntryKind::Spec,
+    EntryKind::PreData,
+    EntryKind::PostData,
+];
 
 /// Holds the index's entries against the file: kinds and their order, no gap, no overlap, no
 /// repeat; with `deep` also every header and all padding.
@@ -307,9 +312,6 @@ fn kinds(
             if number == 0 {
                 tell(Code::EntryOrder, "is the first");
             }
-        }
-        EntryKind::Recover => {
-            tell(Code::UnexpectedEntry, "is of a kind that is reserved");
         }
         kind if seen.contains(&kind) => tell(Code::DuplicateEntry, "is there for the second time"),
         kind => {
