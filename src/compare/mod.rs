@@ -332,9 +332,12 @@ fn columns(here: &Table, there: &Table) -> Vec<ColumnDifference> {
     };
     for ours in &here.columns {
         let theirs = find(there, &ours.name);
-        let described = |column: &Column| match column.generated {
-            true => format!("{} (generated)", column.sql_type),
-            false => column.sql_type.clone(),
+        let described = |column: &Column| {
+            if column.generated {
+                format!("{} (generated)", column.sql_type)
+            } else {
+                column.sql_type.clone()
+            }
         };
         let state = match &theirs {
             None => State::OnlyHere,

@@ -262,11 +262,10 @@ pub(super) fn row(
 ) {
     let ours: Vec<&[u8]> = rows::fields(here).collect();
     let theirs: Vec<&[u8]> = rows::fields(there).collect();
-    let (in_here, in_there) = (kind != Kind::OnlyThere, kind != Kind::OnlyHere);
     let cell = |at: usize| Cell {
         column: columns.get(at).cloned().unwrap_or_default(),
-        here: ours.get(at).filter(|_| in_here).and_then(|field| shown(field)),
-        there: theirs.get(at).filter(|_| in_there).and_then(|field| shown(field)),
+        here: ours.get(at).filter(|_| kind != Kind::OnlyThere).and_then(|field| shown(field)),
+        there: theirs.get(at).filter(|_| kind != Kind::OnlyHere).and_then(|field| shown(field)),
     };
     let mut cells = Vec::new();
     if kind == Kind::Changed {

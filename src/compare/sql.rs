@@ -320,7 +320,8 @@ impl<'a> Statements<'a> {
             );
             return self.put(note.as_bytes());
         }
-        let text = |field: &[u8]| rows::unescape(field).ok().flatten().map(|v| v.into_owned());
+        let text =
+            |field: &[u8]| rows::unescape(field).ok().flatten().map(std::borrow::Cow::into_owned);
         self.put(format!("SELECT pg_catalog.lo_from_bytea({oid}, ").as_bytes())?;
         match rows::bytea(data).map_err(|_| wrong())? {
             None => self.put(b"''")?,

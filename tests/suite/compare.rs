@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::PGARK;
 use crate::roundtrip::load_sample;
-use crate::support::{Ran, Server, ok, run};
+use crate::support::{Ran, Server, ok, root, run};
 
 /// A database, and an archive of it as it was at first.
 struct Setting {
@@ -158,6 +158,15 @@ fn lost_changed_and_new_rows_are_told_apart() {
     let sequences = json["sequences"].as_array().unwrap();
     let behind = |name| sequences.iter().find(|seq| seq["name"] == name).unwrap()["behind"].clone();
     assert_eq!((behind("s"), behind("forward")), (Value::Bool(true), Value::Bool(false)));
+    // What the library prints as it is has to be in the documents too.
+    let document = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
+    let undocumented = |value: &Value| {
+        let names = value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        names.into_iter().find(|name| !document.contains(&format!("`{name}`")))
+    };
+    for value in [&json, t, null, &null["cells"][0], &sequences[0], &sequences[0]["here"]] {
+        assert_eq!(undocumented(value), None);
+    }
     let few = setting.compare(&["--json"]);
     let few: Value = serde_json::from_str(&few.stdout).unwrap();
     assert_eq!(table(&few, "t")["examples"].as_array().unwrap().len(), 2 + 5 + 1);
