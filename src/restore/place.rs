@@ -277,10 +277,14 @@ impl Director {
     ) -> Result<(), RestoreError> {
         const DOING: &str = "ending connections";
         let other = Self::open(target, &self.name).await?;
+        // By its number: once it is renamed, its name leads to the new one.
+        let sql = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
+        let rows = other.session.rows(DOING, sql, &[&self.name]).await?;
+        let Some(oid) = one::<u32>(DOING, &rows)? else { return Ok(()) };
         let sql = "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                   WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()";
+                   WHERE datid = $1 AND pid <> pg_catalog.pg_backend_pid()";
         for _ in 0..600 {
-            let ended = other.session.rows(DOING, sql, &[&self.name]).await?;
+            let ended = other.session.rows(DOING, sql, &[&oid]).await?;
             if !ended.is_empty() {
                 progress.on(&format!("{} connection(s) ended", ended.len()));
             }

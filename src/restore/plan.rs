@@ -1,6 +1,7 @@
 //! What a restore will do, and what stands in its way: known before anything is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::choices::Objects;
 use super::place::{Connection, Director, Place};
@@ -184,7 +185,15 @@ pub(super) async fn check_beside(
             checked.problems.push(RestoreError::NoDatabase(name.clone()));
         }
         Place::Swap { disconnect } => {
-            let connections = director.connections().await?;
+            let mut connections = director.connections().await?;
+            // Who has just left may still be seen for a moment.
+            for _ in 0..10 {
+                if disconnect || connections.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                connections = director.connections().await?;
+            }
             if !disconnect && !connections.is_empty() {
                 let database = name.clone();
                 checked.problems.push(RestoreError::Connected { database, connections });
