@@ -27,7 +27,7 @@ pub(super) enum NameError {
     /// The table has no such column.
     NoColumn {
         /// The table.
-        table: Name,
+        table: String,
         /// What was typed.
         typed: String,
         /// Columns that are close to it, the closest first.
@@ -36,7 +36,7 @@ pub(super) enum NameError {
     /// The column is there and holds no blobs.
     NotBytea {
         /// The table.
-        table: Name,
+        table: String,
         /// The column.
         column: String,
         /// Its type.
@@ -84,7 +84,7 @@ pub(super) fn find_bytea<'a>(
         return Ok((table, column));
     }
     Err(NameError::NotBytea {
-        table: table.name.clone(),
+        table: table.name.to_string(),
         column: column.name.clone(),
         sql_type: column.sql_type.clone(),
     })
@@ -107,7 +107,7 @@ fn column_part<'a>(table: &'a Table, part: &Part) -> Result<&'a Column, NameErro
     found.ok_or_else(|| {
         let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
         NameError::NoColumn {
-            table: table.name.clone(),
+            table: table.name.to_string(),
             typed: text.clone(),
             near: near_words(text, &columns),
         }

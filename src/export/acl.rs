@@ -1,5 +1,7 @@
 //! Privileges as `aclitem[]` prints them, and the statements that grant them.
 
+use std::fmt::Write as _;
+
 use crate::format::sql::ident;
 
 /// One `aclitem`: `grantee=rw*/grantor`.
@@ -70,7 +72,7 @@ impl Grant {
                 out.push_str(&grant);
             } else {
                 let grantor = ident(&self.grantor);
-                out.push_str(&format!("SET ROLE {grantor};\n{grant}RESET ROLE;\n"));
+                _ = write!(out, "SET ROLE {grantor};\n{grant}RESET ROLE;\n");
             }
         }
         Some(out)

@@ -89,7 +89,7 @@ impl Writer<'_> {
                 None => self.out.put(field)?,
                 Some(blob) => {
                     self.out.put(b"\\\\x")?;
-                    self.blob(blob, |writer, bytes| writer.hex(bytes))?;
+                    self.blob(blob, hex)?;
                 }
             }
         }
@@ -183,6 +183,10 @@ impl Writer<'_> {
     }
 }
 
+fn hex(out: &mut super::Out<'_>, bytes: &[u8]) -> Result<(), ExportError> {
+    out.hex(bytes)
+}
+
 /// Whether a blob is by itself all that a row has so far: then it cannot be made shorter by
 /// setting the blob later.
 fn later_is_all(values: &[Vec<u8>], total: u64, blob: BlobRef) -> bool {
@@ -219,20 +223,18 @@ fn blob(column: &Column, field: &[u8]) -> Result<Option<BlobRef>, RowProblem> {
 
 /// Bytes as a literal, whatever `standard_conforming_strings` is.
 fn literal_bytes(value: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(value) {
-        Ok(text) => literal(text).into_bytes(),
-        Err(_) => {
-            let mut out = b" E'".to_vec();
-            for byte in value {
-                if matches!(byte, b'\'' | b'\\') {
-                    out.push(*byte);
-                }
-                out.push(*byte);
-            }
-            out.push(b'\'');
-            out
-        }
+    if let Ok(text) = std::str::from_utf8(value) {
+        return literal(text).into_bytes();
     }
+    let mut out = b" E'".to_vec();
+    for byte in value {
+        if matches!(byte, b'\'' | b'\\') {
+            out.push(*byte);
+        }
+        out.push(*byte);
+    }
+    out.push(b'\'');
+    out
 }
 
 /// Why a row could not be written.

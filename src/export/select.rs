@@ -179,7 +179,7 @@ fn tidy(column: &Column, value: &mut Vec<u8>) {
     }
     match column.base.name.name.as_str() {
         "uuid" => {
-            value.retain(|byte| byte.is_ascii_hexdigit());
+            value.retain(u8::is_ascii_hexdigit);
             value.make_ascii_lowercase();
             if value.len() == 32 {
                 for place in [8, 13, 18, 23] {

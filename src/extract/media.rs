@@ -89,11 +89,10 @@ fn is_svg(head: &[u8]) -> bool {
         let Some(at) = rest.windows(end.len()).position(|run| run == end) else { return false };
         rest = rest.get(at + end.len()..).unwrap_or_default().trim_ascii_start();
     }
-    let tag = rest.strip_prefix(b"<svg:").is_some_and(|rest| rest.starts_with(b"svg"))
+    rest.strip_prefix(b"<svg:").is_some_and(|rest| rest.starts_with(b"svg"))
         || rest.strip_prefix(b"<svg").is_some_and(|rest| {
             rest.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == b'>')
-        });
-    tag
+        })
 }
 
 /// Whether files of this kind may as well have this extension (in lower case).
