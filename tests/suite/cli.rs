@@ -323,13 +323,13 @@ fn verify_says_first_what_matters_most() {
     exit code 0
     --- stdout
     shop.pgark: GOOD. A restore gives back exactly what was saved.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quick", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
     shop.pgark: NO DAMAGE SEEN at a quick look. Rows and blobs were not read.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 410.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quiet", "shop.pgark"]), @"exit code 0");
     std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
@@ -421,13 +421,13 @@ fn inspect_shows_what_is_inside() {
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
-    Archive      shop.pgark (410.5 KiB)
+    Archive      shop.pgark (470.0 KiB)
     Database     shop on PostgreSQL 16.15
     Created      2026-11-23 07:05:09 UTC by pgark 0.1.0
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
     Encoding     UTF8, collation C, character type C, provider libc
     Schema by    pg_dump (PostgreSQL) 16.15
-    Manifest     a14451a909acd06f9442095c413007e0c24d17e19a61bb7ccf86f08f4c320b18
+    Manifest     21896db8617260328ec73b75e0cf790d34926aa6dc35d13f71b7116746830218
 
     2 tables, 5 rows
                   rows       text  blobs  blob bytes  digest
@@ -441,7 +441,7 @@ fn inspect_shows_what_is_inside() {
       blobs in the file     390.8 KiB  1 pack
       rows as text          188 bytes
       rows in the file      379 bytes  2 segments
-      all the rest           19.3 KiB  schema, index, manifest, headers
+      all the rest           78.8 KiB  schema, index, manifest, headers
     "#);
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark", "--table", "image"]), @r#"
     exit code 0
