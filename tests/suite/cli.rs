@@ -327,12 +327,14 @@ fn verify_says_first_what_matters_most() {
     --- stdout
     shop.pgark: GOOD. A restore gives back exactly what was saved.
       2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quick", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
     shop.pgark: NO DAMAGE SEEN at a quick look. Rows and blobs were not read.
       2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quiet", "shop.pgark"]), @"exit code 0");
     std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
@@ -350,7 +352,7 @@ fn verify_says_first_what_matters_most() {
 
     Details
       E306 error: stored bytes are damaged
-        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 13312: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
+        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 74240: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
         What to do: Take another copy of the archive. The findings about tables say which values are lost with it.
       E311 error: a value is lost with damaged bytes
         - public.image row 1 (id = 1) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
@@ -425,12 +427,14 @@ fn inspect_shows_what_is_inside() {
     exit code 0
     --- stdout
     Archive      shop.pgark (412.5 KiB)
+    Archive      shop.pgark (470.0 KiB)
     Database     shop on PostgreSQL 16.15
     Created      2026-11-23 07:05:09 UTC by pgark 0.1.0
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
     Encoding     UTF8, collation C, character type C, provider libc
     Schema by    pg_dump (PostgreSQL) 16.15
     Manifest     4d45bb4c2b9ce0dc7fa9d75de405bd288870c8cb8a11acb40568c578c178c936
+    Manifest     21896db8617260328ec73b75e0cf790d34926aa6dc35d13f71b7116746830218
 
     2 tables, 5 rows
                   rows       text  blobs  blob bytes  digest
@@ -445,6 +449,7 @@ fn inspect_shows_what_is_inside() {
       rows as text          188 bytes
       rows in the file      379 bytes  2 segments
       all the rest           21.3 KiB  schema, index, manifest, headers
+      all the rest           78.8 KiB  schema, index, manifest, headers
     "#);
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark", "--table", "image"]), @r#"
     exit code 0
