@@ -347,12 +347,14 @@ fn verify_says_first_what_matters_most() {
 
     Details
       E306 error: stored bytes are damaged
-        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 13312: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
+        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 15360: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
         What to do: Take another copy of the archive. The findings about tables say which values are lost with it.
       E311 error: a value is lost with damaged bytes
         - public.image row 1 (id = 1) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
         - public.image row 3 (id = 3) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
         What to do: Take another copy of the archive: this value cannot be restored from this one.
+
+    pgark repair bad.pgark -o FIXED mends it if its parity is enough, and says if not.
     "#);
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(here.path().join("cut.pgark"), &whole[..whole.len() - 5000]).unwrap();
@@ -427,7 +429,7 @@ fn inspect_shows_what_is_inside() {
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
     Encoding     UTF8, collation C, character type C, provider libc
     Schema by    pg_dump (PostgreSQL) 16.15
-    Manifest     a14451a909acd06f9442095c413007e0c24d17e19a61bb7ccf86f08f4c320b18
+    Manifest     6e941d84dae90d962a7c21246df8a37c19511273f5df33574c15df0db2342fdb
 
     2 tables, 5 rows
                   rows       text  blobs  blob bytes  digest
