@@ -367,6 +367,8 @@ fn verify_says_first_what_matters_most() {
       E104 error: no copy of the seal can be read
         - entry seal: the file begins as an archive, but no seal at its end
         What to do: Take another copy of the archive; this one was cut off or damaged at its end.
+
+    pgark repair cut.pgark -o FIXED mends it if its parity is enough, and says if not.
     "#);
     std::fs::write(here.path().join("empty"), "").unwrap();
     insta::assert_snapshot!(shown(&["verify", "empty"]), @r#"
