@@ -296,3 +296,39 @@ fn rows_that_are_whole_are_salvaged() {
         assert!(matches!(run(&options, &Silent), Err(RepairError::Nothing(_))));
     }
 }
+
+/// Verification must see every byte of parity too.
+#[test]
+fn every_flipped_byte_of_a_protected_archive_is_found() {
+    let good = archive(&[300, 2000], Some(SMALL));
+    (0..good.len()).into_par_iter().for_each(|at| {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(!verdict(bad).ok, "byte {at} of {}", good.len());
+    });
+}
+
+#[test]
+fn parity_that_is_damaged_or_protects_nothing_is_found() {
+    use crate::format::seal::{Place, Seal};
+    let good = archive(&[300, 2000], Some(SMALL));
+    let codes = |bytes: Vec<u8>| -> Vec<&str> {
+        verdict(bytes).findings.iter().map(|finding| finding.code.id()).collect()
+    };
+    let magic = crate::format::parity::MAGIC;
+    let places: Vec<usize> =
+        (0..good.len()).step_by(512).filter(|at| good[*at..].starts_with(magic)).collect();
+    for at in places {
+        let mut bad = good.clone();
+        bad[at + 130] ^= 1;
+        assert_eq!(codes(bad), ["E901"], "block at {at}");
+    }
+    // A seal that knows nothing of the tail's parity.
+    let at = good.len() - 2048;
+    let mut seal = Seal::decode(good[at..at + 512].try_into().unwrap()).unwrap();
+    seal.tail = Place::default();
+    let mut bad = good.clone();
+    bad[at..at + 1024].copy_from_slice(&[seal.encode(), seal.encode()].concat());
+    let told = codes(bad);
+    assert!(told.contains(&"E902") && told.contains(&"E107"), "{told:?}");
+}

@@ -167,6 +167,7 @@ fn archive(items: &[&str], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
         foreign_keys: vec![reference],
         sequences: vec![sequence],
         large_objects: None,
+        rules: None,
     };
     change(&mut manifest);
     writer.finish(manifest).unwrap().0

@@ -14,7 +14,7 @@ use super::{Checksum, Head, Kind, Layout, Protection, checksum};
 struct Code {
     engine: DefaultEngine,
     shard: usize,
-    code: usize,
+    width: usize,
     /// What the runs so far came to; empty before the first.
     sum: Vec<u8>,
     runs: usize,
@@ -24,12 +24,12 @@ impl Code {
     fn new(shard: u32, code: u32) -> Self {
         let wide = |n: u32| usize::try_from(n).unwrap_or(0);
         let engine = DefaultEngine::new();
-        Self { engine, shard: wide(shard), code: wide(code), sum: Vec::new(), runs: 0 }
+        Self { engine, shard: wide(shard), width: wide(code), sum: Vec::new(), runs: 0 }
     }
 
     /// Bytes of a run.
     fn run(&self) -> usize {
-        self.shard * self.code
+        self.shard * self.width
     }
 
     /// Adds a run of whole shards; a shorter one only at the end. The bytes are used up.
@@ -38,8 +38,8 @@ impl Code {
         run.resize(self.run(), 0);
         self.runs += 1;
         let (blocks, _) = run.as_chunks_mut::<64>();
-        let mut work = ShardsRefMut::new(self.code, self.shard / 64, blocks);
-        self.engine.ifft(&mut work, 0, self.code, shards, self.runs * self.code);
+        let mut work = ShardsRefMut::new(self.width, self.shard / 64, blocks);
+        self.engine.ifft(&mut work, 0, self.width, shards, self.runs * self.width);
         if self.sum.is_empty() {
             self.sum.clone_from(run);
         } else {
@@ -55,8 +55,8 @@ impl Code {
         let count = usize::try_from(count).unwrap_or(0);
         self.sum.resize(self.run(), 0);
         let (blocks, _) = self.sum.as_chunks_mut::<64>();
-        let mut work = ShardsRefMut::new(self.code, self.shard / 64, blocks);
-        self.engine.fft(&mut work, 0, self.code, count, 0);
+        let mut work = ShardsRefMut::new(self.width, self.shard / 64, blocks);
+        self.engine.fft(&mut work, 0, self.width, count, 0);
         self.sum.truncate(count * self.shard);
         self.sum
     }

@@ -115,7 +115,7 @@ impl Head {
     /// # Errors
     /// [`HeadError`].
     pub fn length(fixed: &[u8; FIXED]) -> Result<usize, HeadError> {
-        let (_, layout, _) = parse(fixed)?;
+        let (_, layout) = parse(fixed)?;
         usize::try_from(encoded_length(&layout)).map_err(|_| HeadError::Fields)
     }
 
@@ -125,7 +125,7 @@ impl Head {
     /// [`HeadError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, HeadError> {
         let fixed = bytes.first_chunk::<FIXED>().ok_or(HeadError::Digest)?;
-        let (mut head, layout, _) = parse(fixed)?;
+        let (mut head, layout) = parse(fixed)?;
         if u64::try_from(bytes.len()) != Ok(encoded_length(&layout)) {
             return Err(HeadError::Fields);
         }
@@ -146,7 +146,7 @@ fn encoded_length(layout: &Layout) -> u64 {
     (128 + checksums + 32).next_multiple_of(512)
 }
 
-fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout, u32), HeadError> {
+fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout), HeadError> {
     let rest = fixed.strip_prefix(MAGIC).ok_or(HeadError::Magic)?;
     let (words, rest) = rest.split_at_checked(16).ok_or(HeadError::Magic)?;
     let [version, kind, number, of] = narrow::<4>(words);
@@ -160,7 +160,7 @@ fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout, u32), HeadError> {
         *to = u64::from_le_bytes(*from);
     }
     let [created, position, start, length] = wide;
-    let [shard, data, parity, code, share, largest, window] = narrow::<7>(rest);
+    let [shard, data, parity, code_size, share, largest, window] = narrow::<7>(rest);
     let kind = match kind {
         0 => Kind::Window,
         1 => Kind::Tail { of },
@@ -177,7 +177,7 @@ fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout, u32), HeadError> {
         .checked_add(length)
         .and_then(|end| end.checked_add(512))
         .filter(|end| *end <= position);
-    if layout != wanted || data > DATA_MAX || code > CODE_MAX || ends.is_none() {
+    if layout != wanted || data > DATA_MAX || code_size > CODE_MAX || ends.is_none() {
         return Err(HeadError::Fields);
     }
     // Far beyond any disk: so that sums of places cannot overflow.
@@ -186,7 +186,7 @@ fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout, u32), HeadError> {
     }
     let checksums = Vec::new();
     let head = Head { kind, number, created, position, start, length, protection, checksums };
-    Ok((head, layout, code))
+    Ok((head, layout))
 }
 
 fn narrow<const N: usize>(bytes: &[u8]) -> [u32; N] {

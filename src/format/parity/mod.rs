@@ -87,8 +87,8 @@ impl Protection {
             }
         }
         let data = u32::try_from(length.div_ceil(u64::from(shard))).unwrap_or(u32::MAX);
-        let share = u64::from(data) * u64::from(self.share);
-        let parity = u32::try_from(share.div_ceil(1024)).unwrap_or(u32::MAX);
+        let wanted = (u64::from(data) * u64::from(self.share)).div_ceil(1024);
+        let parity = u32::try_from(wanted).unwrap_or(u32::MAX);
         Layout { shard, data, parity: parity.max(4).max(LEAST / shard).min(self.code()) }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn noise(length: usize) -> Vec<u8> {
-        let step = |n: usize| Digest::of(&n.to_le_bytes()).0;
+        let step = |n: usize| Digest::of(&(n as u64).to_le_bytes()).0;
         (0..length.div_ceil(32)).flat_map(step).take(length).collect()
     }
 
