@@ -326,15 +326,13 @@ fn verify_says_first_what_matters_most() {
     exit code 0
     --- stdout
     shop.pgark: GOOD. A restore gives back exactly what was saved.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 472.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quick", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
     shop.pgark: NO DAMAGE SEEN at a quick look. Rows and blobs were not read.
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 412.5 KiB
-      2 tables, 5 rows, 2 blobs (781.3 KiB) in 470.0 KiB
+      2 tables, 5 rows, 2 blobs (781.3 KiB) in 472.0 KiB
     "#);
     insta::assert_snapshot!(shown(&["verify", "--quiet", "shop.pgark"]), @"exit code 0");
     std::fs::copy(&path, here.path().join("bad.pgark")).unwrap();
@@ -431,16 +429,13 @@ fn inspect_shows_what_is_inside() {
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark"]), @r#"
     exit code 0
     --- stdout
-    Archive      shop.pgark (412.5 KiB)
-    Archive      shop.pgark (470.0 KiB)
+    Archive      shop.pgark (472.0 KiB)
     Database     shop on PostgreSQL 16.15
     Created      2026-11-23 07:05:09 UTC by pgark 0.1.0
     Snapshot     2026-11-23T07:05:09.000000Z at 0/16B3748
     Encoding     UTF8, collation C, character type C, provider libc
     Schema by    pg_dump (PostgreSQL) 16.15
-    Manifest     4d45bb4c2b9ce0dc7fa9d75de405bd288870c8cb8a11acb40568c578c178c936
-    Manifest     21896db8617260328ec73b75e0cf790d34926aa6dc35d13f71b7116746830218
-    Manifest     6e941d84dae90d962a7c21246df8a37c19511273f5df33574c15df0db2342fdb
+    Manifest     acaad4fca1c10d4ef16d6689fbc7b95c06636a0e19348401af0f5a8db68a4bef
 
     2 tables, 5 rows
                   rows       text  blobs  blob bytes  digest
@@ -454,8 +449,7 @@ fn inspect_shows_what_is_inside() {
       blobs in the file     390.8 KiB  1 pack
       rows as text          188 bytes
       rows in the file      379 bytes  2 segments
-      all the rest           21.3 KiB  schema, index, manifest, headers
-      all the rest           78.8 KiB  schema, index, manifest, headers
+      all the rest           80.8 KiB  schema, index, manifest, headers
     "#);
     insta::assert_snapshot!(shown(&["inspect", "shop.pgark", "--table", "image"]), @r#"
     exit code 0
