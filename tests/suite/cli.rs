@@ -350,8 +350,7 @@ fn verify_says_first_what_matters_most() {
 
     Details
       E306 error: stored bytes are damaged
-        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 74240: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
-        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 15360: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
+        - entry objects/5db991be0cf6ed8e1808f78ddc3d0fdc7233ecf8943b9417f43824048dc3ee20.zst at byte 76288: chunk 0, 167462 bytes at 0 of its raw bytes, is not cdf38248cd35222e76f49672074c4a574f912df23d6182aa8aa0607dbbb0e473
         What to do: Take another copy of the archive. The findings about tables say which values are lost with it.
       E311 error: a value is lost with damaged bytes
         - public.image row 1 (id = 1) column file blob 7b1954e9da05723d922ca7a626d00c81f62c1410f36cde2d48d5049567ce05eb: its 400000 bytes are damaged
