@@ -2,6 +2,9 @@
 //!
 //! The texts here are the help; `docs/commands.md` repeats them, and a test keeps the two equal.
 
+#![expect(clippy::doc_markdown, reason = "these are texts of the terminal, not of rustdoc")]
+#![allow(rustdoc::invalid_html_tags, reason = "these are texts of the terminal, not of rustdoc")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -169,8 +169,8 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
             digest,
         ]
     }));
-    use Align::{Left, Right};
-    out.push_str(&columns(&lines, &[Left, Right, Right, Right, Right, Left]));
+    let (left, right) = (Align::Left, Align::Right);
+    out.push_str(&columns(&lines, &[left, right, right, right, right, left]));
     let mut also = Vec::new();
     let number = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     also.push(counted(number(manifest.sequences.len()), "sequence", "sequences"));
@@ -206,7 +206,7 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
         ),
         line("all the rest", sizes.rest(), "schema, index, manifest, headers".to_owned()),
     ];
-    out.push_str(&columns(&lines, &[Left, Right, Left]));
+    out.push_str(&columns(&lines, &[Align::Left, Align::Right, Align::Left]));
     out
 }
 

@@ -448,6 +448,7 @@ impl<'a> Restored<'a> {
 
 /// What `repair` says.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "these are the names in the JSON")]
 pub(super) struct Repaired<'a> {
     schema: u32,
     command: &'static str,

@@ -92,11 +92,13 @@ impl Printer {
     }
 
     /// Colours for standard output.
+    #[expect(clippy::unused_self, reason = "who prints is who knows the streams")]
     pub(super) fn out_paint(&self) -> Paint {
         Paint::of(io::stdout().is_terminal())
     }
 
     /// Colours for standard error.
+    #[expect(clippy::unused_self, reason = "who prints is who knows the streams")]
     pub(super) fn err_paint(&self) -> Paint {
         Paint::of(Self::err_is_terminal())
     }

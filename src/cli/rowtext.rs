@@ -210,7 +210,7 @@ impl RowText {
 fn csv_field(out: &mut Vec<u8>, value: &[u8], alone: bool) {
     let special = |byte: &u8| matches!(byte, b',' | b'"' | b'\n' | b'\r');
     // `\.` alone on a line would end the data.
-    if !value.is_empty() && !value.iter().any(special) && !(alone && value == b"\\.") {
+    if !value.is_empty() && !value.iter().any(special) && (!alone || value != b"\\.") {
         out.extend_from_slice(value);
         return;
     }

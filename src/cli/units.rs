@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads a size: a number and `K`, `M`, `G` or `T` (also `KB`, `KiB`, in either case), each 1024
-/// times the one before, as PostgreSQL's own settings have it. Without a unit: bytes.
+/// times the one before, as the server's own settings have it. Without a unit: bytes.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const WANTED: &str = "a size is a whole number and a unit, such as 256M or 1G";
     let text = text.trim();
@@ -55,7 +55,7 @@ pub(super) fn parse_parity(text: &str) -> Result<Parity, String> {
 }
 
 /// Reads a duration: numbers and units (`ms`, `s`, `min` or `m`, `h`, `d`), such as `30s`,
-/// `500ms` or `1h30m`. A unit is required: PostgreSQL would read a bare number as milliseconds,
+/// `500ms` or `1h30m`. A unit is required: the server would read a bare number as milliseconds,
 /// the shell as seconds.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     const WANTED: &str = "a duration is a whole number and a unit, such as 500ms, 30s or 5min";
@@ -126,7 +126,7 @@ pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -1,6 +1,6 @@
 //! From a live database to a verified archive.
 //!
-//! One snapshot for everything; the schema by `pg_dump` in it, rows by the [`pump`]. The file is
+//! One snapshot for everything; the schema by `pg_dump` in it, rows by the `pump`. The file is
 //! written under another name, synced, read back and verified, and only then gets its own: nothing
 //! that looks finished was not verified, however this ends.
 

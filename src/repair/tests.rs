@@ -67,6 +67,7 @@ fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
     writer.finish(manifest).unwrap().0
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "most callers have made it for this")]
 fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
     mended_from(&bytes)
 }

@@ -159,17 +159,17 @@ async fn describe(lead: &Session, object: &Object, choices: &Choices) -> Result<
         let granted =
             if given.is_empty() { Vec::new() } else { lead.rows(&doing, items, &[&given]).await? };
         for row in granted {
-            let grantee: Option<String> = row.try_get(0).map_err(wrong)?;
-            let grantor: String = row.try_get(1).map_err(wrong)?;
+            let to: Option<String> = row.try_get(0).map_err(wrong)?;
+            let by: String = row.try_get(1).map_err(wrong)?;
             let privilege: String = row.try_get(2).map_err(wrong)?;
-            let grantable: bool = row.try_get(3).map_err(wrong)?;
-            let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |name| ident(&name));
-            let option = if grantable { " WITH GRANT OPTION" } else { "" };
-            let grant = format!("GRANT {privilege} ON LARGE OBJECT {oid} TO {grantee}{option};");
-            if grantor == owner {
+            let option: bool = row.try_get(3).map_err(wrong)?;
+            let to = to.map_or_else(|| "PUBLIC".to_owned(), |name| ident(&name));
+            let option = if option { " WITH GRANT OPTION" } else { "" };
+            let grant = format!("GRANT {privilege} ON LARGE OBJECT {oid} TO {to}{option};");
+            if by == owner {
                 sql.push_str(&grant);
             } else {
-                let _ = write!(sql, "SET ROLE {}; {grant} RESET ROLE;", ident(&grantor));
+                let _ = write!(sql, "SET ROLE {}; {grant} RESET ROLE;", ident(&by));
             }
         }
     }

@@ -429,8 +429,10 @@ async fn beside(
         let working = director.free_name(place::WORKING).await?;
         Ok::<_, RestoreError>((director, target, working))
     };
-    let (director, target, working) =
-        interruptible(progress.as_ref(), begin).await.unwrap_or(Err(RestoreError::Interrupted))?;
+    // What is awaited here is long: on the heap, not in every future around it.
+    let (director, target, working) = interruptible(progress.as_ref(), Box::pin(begin))
+        .await
+        .unwrap_or(Err(RestoreError::Interrupted))?;
     let new = target.with_database(&working);
     let work = async {
         let old = match how.place {
@@ -443,7 +445,7 @@ async fn beside(
         let lead = session(&new).await?;
         fill(options, &how.choices, archive, lead, &new, progress).await
     };
-    let work = interruptible(progress.as_ref(), work).await;
+    let work = interruptible(progress.as_ref(), Box::pin(work)).await;
     let undo = |error| undo(&target, &director.name, &working, error);
     let mut done = match work.unwrap_or(Err(RestoreError::Interrupted)) {
         Ok(done) => done,
@@ -473,10 +475,11 @@ async fn beside(
             progress.on("renaming");
             let kept = director.free_name(place::BEFORE).await;
             match kept {
-                Ok(kept) => director
-                    .swap(&target, &working, &kept, disconnect, progress.as_ref())
-                    .await
-                    .map(|()| Some(kept)),
+                Ok(kept) => {
+                    let swap =
+                        director.swap(&target, &working, &kept, disconnect, progress.as_ref());
+                    Box::pin(swap).await.map(|()| Some(kept))
+                }
                 Err(error) => Err(error),
             }
         }

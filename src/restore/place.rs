@@ -7,6 +7,7 @@
 //! a killed run leaves is a database under a working name, which the next run removes. A lock in
 //! the database that the work is directed from keeps two runs for one name apart.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::RestoreError;
@@ -15,7 +16,7 @@ use crate::format::manifest::Source;
 use crate::pg::{self, Params, PgError, Session, ident, literal};
 use crate::progress::Progress;
 
-/// PostgreSQL's limit for names, in bytes.
+/// The server's limit for names, in bytes.
 const NAME_LIMIT: usize = 63;
 /// In every working name, between the beginning of the real one and the time.
 pub(super) const WORKING: &str = "_pgark_new_";
@@ -174,11 +175,8 @@ impl Director {
             locale(source, self.session.server_version_num()),
         );
         if let Some(old) = old {
-            sql.push_str(&format!(
-                " OWNER {} TABLESPACE {}",
-                ident(&old.owner),
-                ident(&old.tablespace)
-            ));
+            let (owner, tablespace) = (ident(&old.owner), ident(&old.tablespace));
+            let _ = write!(sql, " OWNER {owner} TABLESPACE {tablespace}");
         }
         self.session.run(&format!("creating database {working}"), &sql).await?;
         let mark =
@@ -257,10 +255,10 @@ impl Director {
             }
             let connections = self.connections().await?;
             if tries == TRIES || progress.interrupted() {
-                return Err(match connections.is_empty() {
-                    true => error.into(),
-                    false => RestoreError::Connected { database: self.name.clone(), connections },
-                });
+                if connections.is_empty() {
+                    return Err(error.into());
+                }
+                return Err(RestoreError::Connected { database: self.name.clone(), connections });
             }
             for connection in connections {
                 progress.note(&format!("{} is connected to {}", connection, self.name));
@@ -357,7 +355,7 @@ fn locale(source: &Source, server: u32) -> String {
     let mut sql = String::new();
     let mut add = |word: &str, value: &str| {
         if !value.is_empty() {
-            sql.push_str(&format!(" {word} {}", literal(value)));
+            let _ = write!(sql, " {word} {}", literal(value));
         }
     };
     add("LC_COLLATE", &source.collate);

@@ -15,6 +15,9 @@ const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
+/// Grantee (none is PUBLIC), grantor, privilege, whether it may be granted on.
+type Privilege = (Option<String>, String, String, bool);
+
 /// A database as it is.
 #[derive(Clone, Debug)]
 pub(super) struct Old {
@@ -25,9 +28,8 @@ pub(super) struct Old {
     limit: i32,
     template: bool,
     connections: bool,
-    /// Grantee (none is PUBLIC), grantor, privilege, whether it may be granted on; none where
-    /// nobody ever changed them.
-    privileges: Option<Vec<(Option<String>, String, String, bool)>>,
+    /// None where nobody ever changed them.
+    privileges: Option<Vec<Privilege>>,
     /// Role (none is all), setting, value.
     settings: Vec<(Option<String>, String, String)>,
 }

@@ -575,7 +575,12 @@ fn tell(context: &Context<'_>, spec: &Spec, code: Code, broken: &Broken, rows: &
 
 /// Hex digits in lower case.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| DIGITS.get(usize::from(digit)))
+        .map(|digit| char::from(*digit))
+        .collect()
 }
 
 /// The bytes of hex digits of either case, a leading `\x` aside.

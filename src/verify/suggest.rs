@@ -167,7 +167,7 @@ fn columns(table: &Table) -> Vec<Candidate<'_>> {
     let stored = table.data.is_some_and(|data| data.rows > 0);
     let keys = || table.primary_key.iter().chain(&table.unique);
     let one = |column: &'_ crate::format::manifest::Column| {
-        keys().any(|key| key.columns.len() == 1 && key.columns.iter().any(|c| *c == column.name))
+        keys().any(|key| key.columns.len() == 1 && key.columns.contains(&column.name))
     };
     table
         .stored_columns()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 
+use super::blobs::hex;
 use super::rules::RuleFile;
 use super::tests::{CATEGORY, IMAGE, ITEM, Sample, column, damage, exactly, full, sample};
 use super::*;
@@ -194,7 +195,6 @@ fn media_types_are_held_against_content() {
 #[test]
 fn checksums_are_held_against_bytes() {
     let (png, long) = (picture("png"), super::tests::noise(700_000));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sum = |algorithm: Algorithm, bytes: &[u8]| match algorithm {
         Algorithm::Md5 => hex(&Md5::digest(bytes)),
         Algorithm::Sha1 => hex(&sha1::Sha1::digest(bytes)).to_uppercase(),
@@ -382,9 +382,7 @@ fn rules_are_proposed_with_their_evidence() {
         suggest::suggest(&archive, 4096, &Silent).unwrap()
     };
     let (png, gif) = (picture("png"), picture("gif"));
-    let sum = |bytes: &[u8]| {
-        Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
+    let sum = |bytes: &[u8]| hex(&Md5::digest(bytes));
     let of = [(&png, "image/png"), (&gif, "image/gif")].map(|(of, name)| (of, name, sum(of)));
     let mut good = images([
         (of[0].0, of[0].1, &of[0].2),

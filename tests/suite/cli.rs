@@ -28,7 +28,7 @@ impl Ran {
         let mut out = format!("exit code {}\n", self.code.map_or("none".into(), |c| c.to_string()));
         for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !text.is_empty() {
-                out.push_str(&format!("--- {name}\n{text}"));
+                out.extend(["--- ", name, "\n", text]);
             }
         }
         out.replace(here.to_str().unwrap(), "[here]")
@@ -488,7 +488,7 @@ fn inspect_shows_what_is_inside() {
 fn cat_puts_blobs_back() {
     let here = TempDir::new().unwrap();
     archive(here.path());
-    let hex: String = picture().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = picture().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let rows = pgark(here.path(), &["cat", "shop.pgark", "image"]);
     assert_eq!(rows.stdout, format!("1\t\\\\x{hex}\n2\t\\N\n3\t\\\\x{hex}\n"));
     let rows = pgark(here.path(), &["cat", "shop.pgark", "public.image", "--format", "jsonl"]);

@@ -20,10 +20,10 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(major: u32, stem: &str, fill: impl Fn(&Server, &str)) -> Self {
+    fn new(major: u32, stem: &str, load: impl Fn(&Server, &str)) -> Self {
         let server = Server::shared(major);
         let database = server.database(stem);
-        fill(server, &database);
+        load(server, &database);
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("before.pgark");
         let setting = Self { server, database, dir, file };
@@ -350,10 +350,10 @@ fn little_memory_gives_the_same_answer() {
 #[test]
 fn an_interrupt_ends_it() {
     let setting = Setting::sql(17, "compare_int", "CREATE TABLE t (id int PRIMARY KEY)");
-    let mut locker = setting.server.tool("psql");
-    locker.args(["-X", "-q", "-d", &setting.database, "-c"]);
-    locker.arg("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)");
-    let mut locker = locker.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut holder = setting.server.tool("psql");
+    holder.args(["-X", "-q", "-d", &setting.database, "-c"]);
+    holder.arg("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)");
+    let mut holder = holder.stdout(std::process::Stdio::null()).spawn().unwrap();
     let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 't'::regclass";
     while setting.psql(locked) != "1" {
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -369,7 +369,7 @@ fn an_interrupt_ends_it() {
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let ended = child.wait().unwrap();
-    locker.kill().unwrap();
-    locker.wait().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
     assert_eq!(ended.code(), Some(130));
 }

@@ -25,10 +25,10 @@ fn psql(server: &Server, database: &str, sql: &[u8]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn through_sql(major: u32, fill: impl Fn(&Server, &str)) {
+fn through_sql(major: u32, load: impl Fn(&Server, &str)) {
     let server = Server::shared(major);
     let source = server.database("out");
-    fill(server, &source);
+    load(server, &source);
     let dir = tempfile::tempdir().unwrap();
     let (file, sql) = (dir.path().join("a.pgark"), dir.path().join("a.sql"));
     create(server, &source, &file);

@@ -59,7 +59,7 @@ fn dumped(server: &Server, database: &str) -> Vec<String> {
     let text = server.pg_dump(database, &["--inserts", "--rows-per-insert=1"]);
     let mut lines: Vec<String> = text
         .lines()
-        .filter(|line| !line.starts_with("--") && !line.starts_with("\\"))
+        .filter(|line| !line.starts_with("--") && !line.starts_with('\\'))
         .map(ToOwned::to_owned)
         .collect();
     lines.sort();
@@ -260,6 +260,19 @@ fn an_interrupt_leaves_no_file() {
     }
 }
 
+/// Acts once so many bytes have come, and never asks to stop.
+struct Dies(Trigger);
+
+impl Progress for Dies {
+    fn begin(&self, _: Phase, _: u64, _: u64) {}
+    fn rows(&self, _: u64) {}
+    fn bytes(&self, bytes: u64) {
+        self.0.bytes(bytes);
+    }
+    fn on(&self, _: &str) {}
+    fn note(&self, _: &str) {}
+}
+
 /// A backend that dies takes the server down with it for a moment: what is left of a backup then
 /// must not look like one. The trap is a COPY that ends early and passes for a whole table.
 #[test]
@@ -272,16 +285,6 @@ fn a_server_that_dies_leaves_no_file() {
         let pid = server.psql("dies", "SELECT pg_backend_pid()");
         assert!(!pid.is_empty());
         let (url, psql) = (server.url("dies"), bin_dir(18).join("psql"));
-        struct Dies(Trigger);
-        impl Progress for Dies {
-            fn begin(&self, _: Phase, _: u64, _: u64) {}
-            fn rows(&self, _: u64) {}
-            fn bytes(&self, bytes: u64) {
-                self.0.bytes(bytes);
-            }
-            fn on(&self, _: &str) {}
-            fn note(&self, _: &str) {}
-        }
         let act = move || {
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                        WHERE application_name = 'pgark'";

@@ -1,5 +1,7 @@
 //! Tests of the program and the library from outside, real servers included.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail there as tests do")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

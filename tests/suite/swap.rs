@@ -14,7 +14,7 @@ struct Setting {
     /// The database that is to be replaced.
     name: String,
     file: PathBuf,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An archive, and a database with other things in it that it is to replace.
@@ -36,7 +36,7 @@ fn setting(major: u32, rows: u32) -> Setting {
     ok(server.pgark(PGARK).args(["create", &server.url(&source), "-o"]).arg(&file));
     let name = server.database("swapped");
     server.psql(&name, "CREATE TABLE old (x integer); INSERT INTO old VALUES (1), (2)");
-    Setting { server, source, name, file, _dir: dir }
+    Setting { server, source, name, file, dir }
 }
 
 impl Setting {
@@ -169,7 +169,7 @@ fn connections_are_named_and_ended_only_when_asked() {
         assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
     }
     assert!(it.is_old(&it.name));
-    assert_eq!(it.databases(), [it.name.clone()]);
+    assert_eq!(it.databases(), std::slice::from_ref(&it.name));
     let ran = it.swap(&["--disconnect"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(it.is_new(&it.name));
@@ -186,7 +186,7 @@ fn nothing_is_replaced_unasked() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains(&format!("{}_before_", it.name)), "{}", ran.stdout);
     assert!(it.is_old(&it.name));
-    assert_eq!(it.databases(), [it.name.clone()]);
+    assert_eq!(it.databases(), std::slice::from_ref(&it.name));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn only_our_own_leftovers_go() {
 #[test]
 fn a_failure_at_the_end_leaves_the_old_one() {
     let it = setting(16, 100);
-    let broken = broken_archive(&it, it._dir.path());
+    let broken = broken_archive(&it, it.dir.path());
     let before = properties(it.server, &it.name);
     for options in [&["--swap", "--yes"][..], &["--create", "swap_never"][..]] {
         let mut command = it.server.pgark(PGARK);
@@ -281,7 +281,7 @@ fn a_failure_at_the_end_leaves_the_old_one() {
         assert!(ran.stderr.contains("CHECK") || ran.stderr.contains("never_i"), "{}", ran.stderr);
         assert!(ran.stderr.contains("dropped again"), "{}", ran.stderr);
         assert!(it.is_old(&it.name));
-        assert_eq!(it.databases(), [it.name.clone()]);
+        assert_eq!(it.databases(), std::slice::from_ref(&it.name));
         assert_eq!(before, properties(it.server, &it.name));
     }
     let there = "SELECT count(*) FROM pg_database WHERE datname LIKE 'swap_never%'";

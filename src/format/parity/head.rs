@@ -160,13 +160,13 @@ fn parse(fixed: &[u8; FIXED]) -> Result<(Head, Layout), HeadError> {
         *to = u64::from_le_bytes(*from);
     }
     let [created, position, start, length] = wide;
-    let [shard, data, parity, code_size, share, largest, window] = narrow::<7>(rest);
+    let [shard, data, parity, code_size, of_1024, largest, window] = narrow::<7>(rest);
     let kind = match kind {
         0 => Kind::Window,
         1 => Kind::Tail { of },
         _ => return Err(HeadError::Fields),
     };
-    let protection = Protection { share, shard: largest, window };
+    let protection = Protection { share: of_1024, shard: largest, window };
     if !protection.is_valid() || length == 0 || length > protection.window_bytes() {
         return Err(HeadError::Fields);
     }

@@ -26,21 +26,21 @@ pub fn resolve(file: &RuleFile, tables: &[Table]) -> (Rules, Vec<Unknown>) {
     for rule in reference {
         let made = find(tables, rule.table.get_ref()).and_then(|table| {
             let columns = rule.columns.clone().or_else(|| Some(vec![rule.column.clone()?]));
-            let mut referenced: Option<&Table> = None;
+            let mut target: Option<&Table> = None;
             let mut theirs = Vec::new();
             for name in rule.references.names() {
                 let (of, column) = table_and_column(tables, name)?;
-                if referenced.is_some_and(|other| other.name != of.name) {
+                if target.is_some_and(|other| other.name != of.name) {
                     return Err("references names columns of two tables".into());
                 }
-                referenced = Some(of);
+                target = Some(of);
                 theirs.push(column);
             }
-            let references = referenced.ok_or("references names no column")?;
+            let target = target.ok_or("references names no column")?;
             Ok(ReferenceRule {
                 table: table.name.clone(),
                 columns: columns.unwrap_or_default(),
-                references: references.name.clone(),
+                references: target.name.clone(),
                 referenced_columns: theirs,
                 empty_is_none: rule.empty == super::file::Empty::None,
             })
