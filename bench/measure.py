@@ -45,6 +45,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3, help="counted runs of each command (default: 3)")
     parser.add_argument("--only-pgark", action="store_true", help="not the peers: for memory on large data")
     parser.add_argument("--memory", default="256M", help="pgark's --memory (default: 256M)")
+    parser.add_argument("--keep", metavar="FILE", help="copy the archive there, to profile verify with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pgark-bench.") as work, Server(options.bin) as server:
         measure(options, server, work)
@@ -66,6 +67,8 @@ def measure(options, server, work):
             elif result:
                 remove(result)
             results[name].append(timed(server, name, argv) + (size(result),))
+    if options.keep:
+        shutil.copyfile(f"{work}/bench.pgark", options.keep)
     print("| command | time | own CPU | server CPU | peak memory | size |")
     print("|---|---|---|---|---|---|")
     medians = {}

@@ -1,15 +1,15 @@
 //! Whether an image decodes to its last pixel, under limits.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::codecs::gif::GifDecoder;
-use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::error::{ImageError, LimitErrorKind};
 use image::{AnimationDecoder, ImageDecoder, Limits};
 use quick_xml::events::Event;
 use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -18,10 +18,15 @@ use super::Kind;
 
 /// Longest image that is decoded, in bytes as stored.
 pub(in crate::verify) const ENCODED: u64 = 128 << 20;
-/// Most pixels of an image, or of one frame: what the largest cameras make.
-const PIXELS: u64 = 128 << 20;
-/// Most bytes of decoded pixels at a time.
-const DECODED: u64 = 512 << 20;
+/// Most pixels of an image, or of one frame, that is decoded as a whole.
+const PIXELS: u64 = 64 << 20;
+/// Most bytes of memory that one image takes while it is decoded as a whole.
+const DECODED: u64 = 192 << 20;
+/// Most pixels, and bytes of them, of an image that is decoded row by row: that bounds the time.
+const ROWS_PIXELS: u64 = 1 << 30;
+const ROWS_BYTES: u64 = 4 << 30;
+/// Longest row of such an image.
+const ROW: u64 = 16 << 20;
 /// Most pixels of all frames of an animation.
 const ALL_PIXELS: u64 = 1 << 30;
 /// Deepest nesting of an SVG's elements.
@@ -38,21 +43,37 @@ pub(in crate::verify) enum Fault {
     Unsupported(String),
 }
 
-/// Bytes of memory that decoding takes beside the image as stored, as far as its header tells.
+/// Bytes of memory that decoding takes beside the image as stored, as far as its header tells; never
+/// more than is given to one.
 pub(in crate::verify) fn need(kind: Kind, bytes: &[u8]) -> u64 {
     let size = guarded(|| match kind {
-        Kind::Png => dimensions(PngDecoder::new(Cursor::new(bytes))),
-        Kind::Gif => dimensions(GifDecoder::new(Cursor::new(bytes))),
-        Kind::WebP => dimensions(WebPDecoder::new(Cursor::new(bytes))),
+        Kind::Png => Ok(2 * ROW),
+        // The frame, the picture it is put into, and a copy of that.
+        Kind::Gif => Ok(12 * dimensions(GifDecoder::new(Cursor::new(bytes)))?),
+        Kind::WebP => Ok(8 * dimensions(WebPDecoder::new(Cursor::new(bytes)))?),
         Kind::Jpeg => {
             let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
             decoder.decode_headers().map_err(jpeg_fault)?;
-            Ok(decoder.dimensions().map_or(0, |(width, height)| area(width, height)))
+            Ok(jpeg_need(&mut decoder))
         }
         _ => Ok(0),
     });
-    // Two buffers of four bytes a pixel: the picture, and what the decoder works in.
-    size.unwrap_or(0).saturating_mul(8).min(DECODED)
+    size.unwrap_or(0).min(DECODED)
+}
+
+/// A progressive image is held as coefficients of two bytes, of all its colours in full size at
+/// worst; beside them stand its pixels.
+fn jpeg_need(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> u64 {
+    let pixels = decoder.dimensions().map_or(0, |(width, height)| area(width, height));
+    let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let output = decoder.output_buffer_size().map_or(0, number);
+    let colours = decoder.input_colorspace().map_or(4, |colours| number(colours.num_components()));
+    let coefficients = if decoder.info().is_some_and(|info| info.sof.is_progressive()) {
+        pixels.saturating_mul(2).saturating_mul(colours)
+    } else {
+        0
+    };
+    coefficients.saturating_add(output)
 }
 
 fn dimensions<D: ImageDecoder>(decoder: Result<D, ImageError>) -> Result<u64, Fault> {
@@ -89,7 +110,7 @@ fn fault(error: ImageError) -> Fault {
             _ => Fault::TooLarge("it claims more memory than is given to it".into()),
         },
         ImageError::Unsupported(error) => Fault::Unsupported(error.to_string()),
-        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Fault::Damaged("it is cut off".into())
         }
         error => Fault::Damaged(error.to_string()),
@@ -118,7 +139,7 @@ fn fits(width: u64, height: u64, bytes: u64) -> Result<(), Fault> {
 
 fn whole(mut decoder: impl ImageDecoder) -> Result<(), Fault> {
     let (width, height) = decoder.dimensions();
-    fits(u64::from(width), u64::from(height), decoder.total_bytes())?;
+    fits(u64::from(width), u64::from(height), decoder.total_bytes().saturating_mul(2))?;
     decoder.set_limits(limits()).map_err(fault)?;
     let length = usize::try_from(decoder.total_bytes())
         .map_err(|_| Fault::TooLarge("it is longer than memory".into()))?;
@@ -129,7 +150,7 @@ fn whole(mut decoder: impl ImageDecoder) -> Result<(), Fault> {
 fn frames<'a>(mut decoder: impl ImageDecoder + AnimationDecoder<'a>) -> Result<(), Fault> {
     let (width, height) = decoder.dimensions();
     let frame = u64::from(width) * u64::from(height);
-    fits(u64::from(width), u64::from(height), frame.saturating_mul(4))?;
+    fits(u64::from(width), u64::from(height), frame.saturating_mul(12))?;
     decoder.set_limits(limits()).map_err(fault)?;
     let (mut all, mut count) = (0_u64, 0_u64);
     for decoded in decoder.into_frames() {
@@ -143,10 +164,41 @@ fn frames<'a>(mut decoder: impl ImageDecoder + AnimationDecoder<'a>) -> Result<(
     if count == 0 { Err(Fault::Damaged("it has no picture".into())) } else { Ok(()) }
 }
 
+/// Row by row, so that no picture is too large for memory; checksums included, to its very end.
 fn png(bytes: &[u8]) -> Result<(), Fault> {
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(fault)?;
-    whole(decoder)?;
-    // The decoder is content once it has all pixels; what follows may be cut off.
+    let limits = png::Limits { bytes: usize::try_from(2 * ROW).unwrap_or(usize::MAX) };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let info = decoder.read_header_info().map_err(png_fault)?;
+    let (width, height) = (u64::from(info.width), u64::from(info.height));
+    let bits = u64::try_from(info.bits_per_pixel()).unwrap_or(u64::MAX);
+    let row = width.saturating_mul(bits).div_ceil(8);
+    let size = row.saturating_mul(height);
+    if width.saturating_mul(height) > ROWS_PIXELS || size > ROWS_BYTES || row > ROW {
+        return Err(Fault::TooLarge(format!("it claims {width} x {height} pixels, {size} bytes")));
+    }
+    let mut reader = decoder.read_info().map_err(png_fault)?;
+    while reader.next_interlaced_row().map_err(png_fault)?.is_some() {}
+    reader.finish().map_err(png_fault)?;
+    png_end(bytes)
+}
+
+fn png_fault(error: png::DecodingError) -> Fault {
+    match error {
+        png::DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Fault::Damaged("it is cut off".into())
+        }
+        png::DecodingError::LimitsExceeded => {
+            Fault::TooLarge("it claims more memory than is given to it".into())
+        }
+        error => Fault::Damaged(error.to_string()),
+    }
+}
+
+/// The decoder is content once it has all pixels; what follows may be cut off.
+fn png_end(bytes: &[u8]) -> Result<(), Fault> {
     let mut rest = bytes.get(8..).unwrap_or_default();
     loop {
         let chunk = rest.split_first_chunk::<4>().and_then(|(length, after)| {
@@ -222,11 +274,14 @@ fn jpeg(bytes: &[u8]) -> Result<(), Fault> {
         DecoderOptions::default().set_strict_mode(true).set_max_width(most).set_max_height(most);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(jpeg_fault)?;
+    // All of the data is read in any case. Brightness alone saves two thirds of the pixels.
+    if matches!(decoder.input_colorspace(), Some(ColorSpace::YCbCr | ColorSpace::Luma)) {
+        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
+    }
     let (width, height) = decoder.dimensions().unwrap_or((0, 0));
-    let size = decoder.output_buffer_size().unwrap_or(0);
     let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    fits(number(width), number(height), number(size))?;
-    let mut pixels = vec![0; size];
+    fits(number(width), number(height), jpeg_need(&mut decoder))?;
+    let mut pixels = vec![0; decoder.output_buffer_size().unwrap_or(0)];
     decoder.decode_into(&mut pixels).map_err(jpeg_fault)
 }
 
