@@ -166,7 +166,7 @@ def fill(options, server):
     found.sort()
     luck = random.Random(1)
     luck.shuffle(found)
-    wanted, total, distinct, number, keys = int(options.scale * 1e9), 0, 0, 0, []
+    wanted, total, distinct, real, number, keys = int(options.scale * 1e9), 0, 0, 0, 0, []
     server.sql("postgres", "CREATE DATABASE bench TEMPLATE template0")
     server.sql("bench", SCHEMA)
     seen = []
@@ -179,14 +179,13 @@ def fill(options, server):
                 path, kind = found[turn % len(found)]
                 with open(path, "rb") as file:
                     data = file.read()
-                # There are not enough images for any scale: what comes again has other bytes of the
-                # same kind, so that it is no repeat.
+                # There are not enough images for any scale: what comes again is random bytes of the
+                # same length, so that it is no repeat. It is no image either, and is not decoded.
                 if turn >= len(found):
-                    mask = hashlib.shake_256(f"{turn}".encode()).digest(len(data) - 64)
-                    tail = int.from_bytes(data[64:], "big") ^ int.from_bytes(mask, "big")
-                    data = data[:64] + tail.to_bytes(len(data) - 64, "big")
+                    data = hashlib.shake_256(f"{turn}".encode()).digest(len(data))
                 turn += 1
                 distinct += len(data)
+                real += len(data) if turn <= len(found) else 0
                 seen.append((data, kind))
                 del seen[:-400]
             number += 1
@@ -206,7 +205,8 @@ def fill(options, server):
                      "t" if row % 7 else "f", f"2026-{row % 12 + 1:02}-{row % 28 + 1:02} 08:{row % 60:02}:00+00")
     server.sql("bench", "VACUUM ANALYZE")
     server.sql("bench", "CHECKPOINT")
-    return (f"{number:,} images, {total / 1e9:.2f} GB, {distinct / 1e9:.2f} GB distinct", rows + accounts)
+    return (f"{number:,} images, {total / 1e9:.2f} GB, {distinct / 1e9:.2f} GB distinct "
+            f"({real / 1e9:.2f} GB real images, the rest random bytes)", rows + accounts)
 
 
 WORDS = "summer winter travel savings holiday transfer payment gift welcome reward".split()
