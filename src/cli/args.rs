@@ -115,6 +115,7 @@ pub(super) struct Suggest {
 /// works with it, and writes it to one file: schema, rows, blobs, sequences and
 /// large objects. The file is written aside, read back, verified, and only then
 /// given its name: a file under the final name is complete and was checked.
+/// Images are checked to be whole; `pgark verify` decodes them too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -29,7 +29,9 @@ use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
 use crate::verify::rules::{RuleFile, Unknown, resolve};
-use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{
+    self, Finding, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions,
+};
 use pump::{Mode, PumpError, Reading, Sink, Slices, What};
 
 /// How to make an archive.
@@ -258,7 +260,8 @@ fn read_back(
         Ok(disk) => Arc::new(disk),
         Err(source) => return Err(CreateError::Output { path, source }),
     };
-    let how = VerifyOptions { level: Level::Full, memory: options.memory };
+    let how =
+        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let report = match verify::run(&disk, &how, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
 pub use mend::mend;
 pub use salvage::{LostRows, Salvage};
@@ -203,7 +203,8 @@ fn verified(
 ) -> Result<Report, RepairError> {
     output.sync()?;
     let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(output.partial_path())?);
-    let how = VerifyOptions { level: Level::Full, memory: options.memory };
+    let how =
+        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let verified = verify::run(&disk, &how, progress)?;
     if progress.interrupted() {
         return Err(RepairError::Interrupted);

@@ -80,7 +80,12 @@ fn mended_from(file: &dyn ReadAt) -> (RepairReport, Vec<u8>) {
 
 fn verdict(bytes: Vec<u8>) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(bytes);
-    verify::run(&file, &VerifyOptions { level: Level::Full, memory: 1 << 20 }, &Silent).unwrap()
+    verify::run(
+        &file,
+        &VerifyOptions { level: Level::Full, memory: 1 << 20, ..VerifyOptions::default() },
+        &Silent,
+    )
+    .unwrap()
 }
 
 #[track_caller]

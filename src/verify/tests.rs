@@ -237,7 +237,8 @@ impl Sample {
 
 fn check(bytes: Vec<u8>, level: Level) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(bytes);
-    run(&file, &VerifyOptions { level, memory: 1 << 20 }, &Silent).unwrap()
+    run(&file, &VerifyOptions { level, memory: 1 << 20, ..VerifyOptions::default() }, &Silent)
+        .unwrap()
 }
 
 pub(super) fn full(bytes: Vec<u8>) -> Report {

@@ -27,7 +27,7 @@ fn picture(name: &str) -> Vec<u8> {
 fn with(sample: &Sample, text: &str) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(sample.write());
     let rules = RuleFile::parse(text).unwrap();
-    let options = VerifyOptions { level: Level::Full, memory: 1 << 20 };
+    let options = VerifyOptions { level: Level::Full, memory: 1 << 20, ..VerifyOptions::default() };
     run_with_rules(&file, &options, Some(&rules), &Silent).unwrap()
 }
 

@@ -306,7 +306,8 @@ fn every_fixture_is_told_for_what_it_is() {
             let codes: BTreeSet<_> = words.map(|code| code.as_str().unwrap().to_owned()).collect();
 
             let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
-            let options = VerifyOptions { level: Level::Full, memory: 1 << 20 };
+            let options =
+                VerifyOptions { level: Level::Full, memory: 1 << 20, ..VerifyOptions::default() };
             let report = verify::run(&bytes, &options, &Silent).unwrap();
             let found: BTreeSet<_> =
                 report.findings.iter().map(|finding| finding.code.id().to_owned()).collect();
