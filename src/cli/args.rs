@@ -565,8 +565,9 @@ pub(super) struct Repair {
     pub(super) force: bool,
     /// If FILE is beyond repair, write a new archive of what is whole
     ///
-    /// Rows that are damaged, or whose blobs are, are left out and listed. The
-    /// new archive says in its comment that it is not complete.
+    /// Rows that are damaged, or whose blobs are, are left out and listed. It
+    /// works for a file that is cut off, too. The new archive says of itself that
+    /// it is not complete.
     #[arg(long)]
     pub(super) salvage: bool,
     /// Memory for verifying the result, such as 256M or 1G

@@ -5,11 +5,14 @@
 //! is made again. The result is verified like any archive before it gets its name.
 
 mod mend;
+mod rebuild;
 mod salvage;
 mod scan;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_salvage;
 
 use std::fs::File;
 use std::io;

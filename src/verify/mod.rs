@@ -29,7 +29,7 @@ mod values;
 mod work;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod tests_rules;
 

@@ -308,7 +308,7 @@ fn rules_that_the_archive_carries_are_used_unless_others_are_given() {
     // A manifest may carry a rule about what it does not have.
     let mut rules = rules;
     rules.references[0].columns[0] = "nothing".into();
-    let lying = bad.write_with(|manifest| manifest.rules = Some(rules));
+    let lying = bad.write_with(|manifest| manifest.rules = Some(rules.clone()));
     exactly(&full(lying).findings, &["E609"]);
 }
 

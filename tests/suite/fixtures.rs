@@ -14,7 +14,7 @@ use std::sync::Arc;
 use pgark::format::batch::BatchBuilder;
 use pgark::format::manifest::{
     Column, ForeignKey, IndexFacts, Key, Manifest, Match, Name, OwnedBy, Schema, SchemaObject,
-    Sequence, Source, Table, TableKind, TypeKind, TypeRef,
+    Sequence, Source, Table, TableData, TableKind, TypeKind, TypeRef,
 };
 use pgark::format::reader::Archive;
 use pgark::format::ustar::EntryKind;
@@ -92,37 +92,13 @@ fn long() -> Vec<u8> {
 }
 
 /// Two tables: images of every way to be stored, and items that refer to them.
-fn archive(items: &[&str], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+fn archive(items: &[&str], change: impl Fn(&mut Manifest)) -> Vec<u8> {
     let options = WriterOptions { created: 1_795_417_509, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
-    writer.schema(PRE.as_bytes(), POST.as_bytes()).unwrap();
     let int = |name, not_null| column(name, "int4", not_null);
-    let mut image = table("image", vec![int("id", true), column("file", "bytea", false)]);
+    let image = table("image", vec![int("id", true), column("file", "bytea", false)]);
     let text = column("name", "text", false);
-    let mut item = table("item", vec![int("id", true), int("image", false), text]);
-
-    writer.begin_table(Some(&image.name)).unwrap();
-    let mut rows = BatchBuilder::new(writer.known());
-    let noise: Vec<u8> =
-        (0..25_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
-    for (id, file) in [("1", noise), ("2", b"tiny".to_vec()), ("3", long())] {
-        rows.text(id.as_bytes());
-        rows.blob(&file);
-        rows.end_row();
-    }
-    writer.batch(&rows.finish()).unwrap();
-    image.data = Some(writer.end_table().unwrap());
-
-    writer.begin_table(Some(&item.name)).unwrap();
-    let mut rows = BatchBuilder::new(writer.known());
-    for row in items {
-        for field in row.split('|') {
-            if field.is_empty() { rows.null() } else { rows.text(field.as_bytes()) }
-        }
-        rows.end_row();
-    }
-    writer.batch(&rows.finish()).unwrap();
-    item.data = Some(writer.end_table().unwrap());
+    let item = table("item", vec![int("id", true), int("image", false), text]);
 
     let reference = ForeignKey {
         name: "item_image_fkey".into(),
@@ -161,7 +137,7 @@ fn archive(items: &[&str], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
             pg_dump_version: "pg_dump (PostgreSQL) 18.6".into(),
             ..Source::default()
         },
-        schema: Schema { pre_data: slices(PRE), post_data: slices(POST) },
+        schema: Schema { pre_data: slices(PRE), post_data: slices(POST), ..Schema::default() },
         enums: Vec::new(),
         tables: vec![image, item],
         foreign_keys: vec![reference],
@@ -169,13 +145,43 @@ fn archive(items: &[&str], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
         large_objects: None,
         rules: None,
     };
+    let mut early = manifest.clone();
+    for table in &mut early.tables {
+        table.data = Some(TableData::default());
+    }
+    change(&mut early);
+    writer.schema(PRE.as_bytes(), POST.as_bytes(), &early).unwrap();
+
+    writer.begin_table(Some(&manifest.tables[0].name)).unwrap();
+    let mut rows = BatchBuilder::new(writer.known());
+    let noise: Vec<u8> =
+        (0..25_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    for (id, file) in [("1", noise), ("2", b"tiny".to_vec()), ("3", long())] {
+        rows.text(id.as_bytes());
+        rows.blob(&file);
+        rows.end_row();
+    }
+    writer.batch(&rows.finish()).unwrap();
+    manifest.tables[0].data = Some(writer.end_table().unwrap());
+
+    writer.begin_table(Some(&manifest.tables[1].name)).unwrap();
+    let mut rows = BatchBuilder::new(writer.known());
+    for row in items {
+        for field in row.split('|') {
+            if field.is_empty() { rows.null() } else { rows.text(field.as_bytes()) }
+        }
+        rows.end_row();
+    }
+    writer.batch(&rows.finish()).unwrap();
+    manifest.tables[1].data = Some(writer.end_table().unwrap());
+
     change(&mut manifest);
     writer.finish(manifest).unwrap().0
 }
 
 const ITEMS: [&str; 3] = ["1|1|first", "2|3|a\tb\\c", "3||"];
 
-fn falsified(change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+fn falsified(change: impl Fn(&mut Manifest)) -> Vec<u8> {
     archive(&ITEMS, change)
 }
 
@@ -261,7 +267,7 @@ fn all() -> Vec<Fixture> {
 }
 
 /// The second table's facts falsified.
-fn with(change: impl FnOnce(&mut pgark::format::manifest::TableData)) -> Vec<u8> {
+fn with(change: impl Fn(&mut pgark::format::manifest::TableData)) -> Vec<u8> {
     falsified(|manifest| change(manifest.tables[1].data.as_mut().unwrap()))
 }
 
