@@ -225,7 +225,8 @@ fn salvaged(
 ) -> Result<Repaired, RepairError> {
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
-    let salvage = salvage::salvage(Arc::new(source), file, options.memory, progress)?;
+    let source: Arc<dyn ReadAt> = Arc::new(source);
+    let salvage = salvage::salvage(&source, file, options.memory, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

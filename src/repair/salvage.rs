@@ -53,14 +53,14 @@ pub struct Salvage {
 
 /// Writes what is whole of `source` to `out`. A row is left out if it, or a blob of it, is damaged.
 pub(super) fn salvage(
-    source: Arc<dyn ReadAt>,
+    source: &Arc<dyn ReadAt>,
     out: File,
     memory: usize,
     progress: &dyn Progress,
 ) -> Result<Salvage, RepairError> {
     let nothing = |what: String| RepairError::Nothing(what);
     let mut result = Salvage { counted: true, ..Salvage::default() };
-    let (archive, protected) = match Archive::from_file(Arc::clone(&source)) {
+    let (archive, protected) = match Archive::from_file(Arc::clone(source)) {
         Ok(archive) => {
             let protected = archive.seal().tail != Place::default();
             (archive, protected)
@@ -68,7 +68,7 @@ pub(super) fn salvage(
         Err(OpenError::TooNew(what)) => return Err(nothing(what)),
         Err(_) => {
             result.counted = false;
-            let Rebuilt { archive, protected } = rebuild(&source, progress)?;
+            let Rebuilt { archive, protected } = rebuild(source, progress)?;
             (archive, protected)
         }
     };

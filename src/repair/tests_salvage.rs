@@ -128,7 +128,8 @@ fn all_rows(archive: &Archive) -> Vec<Vec<u8>> {
 /// What a salvage of these bytes gives: the report, the new archive, verified.
 fn salvaged(bytes: Vec<u8>) -> Result<(Salvage, Archive), RepairError> {
     let mut out = tempfile::tempfile().unwrap();
-    let result = salvage(Arc::new(bytes), out.try_clone().unwrap(), 64 << 20, &Silent)?;
+    let source: Arc<dyn ReadAt> = Arc::new(bytes);
+    let result = salvage(&source, out.try_clone().unwrap(), 64 << 20, &Silent)?;
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut out).unwrap();
     out.read_to_end(&mut bytes).unwrap();

@@ -86,9 +86,8 @@ pub(in crate::verify) fn decode(kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
     guarded(|| {
         match kind {
             Kind::Png => png(bytes)?,
-            Kind::Jpeg => {}
             Kind::Gif => frames(GifDecoder::new(Cursor::new(bytes)).map_err(fault)?)?,
-            Kind::WebP => {}
+            Kind::Jpeg | Kind::WebP => {}
             Kind::Svg => return svg(bytes),
             _ => return Err(Fault::Unsupported(format!("{} is not decoded", kind.media_type()))),
         }

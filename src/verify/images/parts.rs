@@ -22,7 +22,8 @@ fn damaged(what: &str) -> Fault {
 fn png(bytes: &[u8]) -> Result<(), Fault> {
     let mut rest = bytes.get(8..).unwrap_or_default();
     loop {
-        let (name, body, crc, after) = png_part(rest).ok_or_else(|| damaged("it is cut off"))?;
+        let Part { name, body, crc, after } =
+            png_part(rest).ok_or_else(|| damaged("it is cut off"))?;
         if crc32fast::hash(body) != crc {
             let name = String::from_utf8_lossy(&name).into_owned();
             return Err(Fault::Damaged(format!("the checksum of its part {name:?} is wrong")));
@@ -34,13 +35,20 @@ fn png(bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Type, what the checksum is of, the checksum, and what follows.
-fn png_part(rest: &[u8]) -> Option<([u8; 4], &[u8], u32, &[u8])> {
+struct Part<'a> {
+    name: [u8; 4],
+    /// What the checksum is of: name and data.
+    body: &'a [u8],
+    crc: u32,
+    after: &'a [u8],
+}
+
+fn png_part(rest: &[u8]) -> Option<Part<'_>> {
     let (length, after) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (body, after) = after.split_at_checked(length.checked_add(4)?)?;
     let (crc, after) = after.split_first_chunk::<4>()?;
-    Some((*body.first_chunk()?, body, u32::from_be_bytes(*crc), after))
+    Some(Part { name: *body.first_chunk()?, body, crc: u32::from_be_bytes(*crc), after })
 }
 
 /// The RIFF container says how long it is.
@@ -113,7 +121,7 @@ mod tests {
     use super::*;
 
     /// A PNG's chunk.
-    fn part(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    fn part(name: [u8; 4], data: &[u8]) -> Vec<u8> {
         let mut out = u32::try_from(data.len()).unwrap().to_be_bytes().to_vec();
         let body = [name.as_slice(), data].concat();
         out.extend_from_slice(&body);
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn cut_off_anywhere() {
-        let png = [b"\x89PNG\r\n\x1a\n".to_vec(), part(b"IHDR", &[1; 13]), part(b"IEND", &[])];
+        let png = [b"\x89PNG\r\n\x1a\n".to_vec(), part(*b"IHDR", &[1; 13]), part(*b"IEND", &[])];
         assert_whole(Kind::Png, &png.concat(), 0);
         // A thumbnail's end within a segment, a stuffed FF, a restart, filling.
         let jpeg = b"\xff\xd8\xff\xe1\x00\x06\xff\xd8\xff\xd9\xff\xda\x00\x02ab\xff\x00c\xff\xd1d\xff\xff\xd9";
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn any_byte_of_a_png_part() {
         let whole =
-            [b"\x89PNG\r\n\x1a\n".to_vec(), part(b"IHDR", &[1; 13]), part(b"IEND", &[])].concat();
+            [b"\x89PNG\r\n\x1a\n".to_vec(), part(*b"IHDR", &[1; 13]), part(*b"IEND", &[])].concat();
         for at in 8..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1;
