@@ -12,6 +12,7 @@ mod declared;
 mod dump_compare;
 mod export;
 mod fixtures;
+mod fuzzed;
 mod kill;
 mod library;
 mod pg_connect;
