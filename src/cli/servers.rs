@@ -263,6 +263,7 @@ fn dump(trouble: Trouble, error: &DumpError) -> Trouble {
         DumpError::NoVersion { .. } | DumpError::Words { .. } | DumpError::Start { .. } => {
             trouble.hint("--pg-dump takes a command, such as /usr/lib/postgresql/18/bin/pg_dump")
         }
+        DumpError::Server(error) => server(trouble, error),
         DumpError::Kind { .. } => trouble.hint(BUG),
         _ => trouble,
     }

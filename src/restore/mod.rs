@@ -8,6 +8,7 @@
 //! Instead of into an empty database, an archive can be restored into a new one, which gets its
 //! name when all is in it and compared, in place of an old one if wanted: see [`Place`].
 
+mod analyze;
 mod big;
 mod binary;
 mod choices;
@@ -564,19 +565,11 @@ async fn fill(
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
     let mut findings =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
+    findings.extend(analyze::analyze(&lead, progress.as_ref()).await?);
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
-    lead.run("waiting for the disk", "RESET synchronous_commit").await?;
-    if let Err(error) = lead.run("ANALYZE", "ANALYZE").await {
-        if matches!(error, PgError::Lost { .. }) {
-            return Err(error.into());
-        }
-        findings.push(RestoreFinding {
-            kind: "statistics".into(),
-            object: "the database".into(),
-            message: error.to_string(),
-            statement: Some("ANALYZE;".into()),
-        });
-    }
+    let flush = "RESET synchronous_commit; \
+                 SELECT pg_catalog.pg_logical_emit_message(true, 'pgark', 'restored'::pg_catalog.text)";
+    lead.run("waiting for the disk", flush).await?;
     lead.close().await;
     let restoring = started.elapsed();
 
