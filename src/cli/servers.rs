@@ -126,6 +126,15 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         }
         RestoreError::Server(error)
         | RestoreError::Object { source: error, .. }
+        | RestoreError::Load { source: error, .. }
+            if error.code().is_some_and(|code| code.code() == "42501") =>
+        {
+            trouble.hint(
+                "the role may not make or fill this: connect as one that may, a superuser as a rule",
+            )
+        }
+        RestoreError::Server(error)
+        | RestoreError::Object { source: error, .. }
         | RestoreError::Load { source: error, .. } => server(trouble, error),
         RestoreError::Rows { .. } | RestoreError::Count { .. } => trouble,
         RestoreError::Archive(_) => trouble.hint("pgark verify says what is lost and what is safe"),
@@ -235,8 +244,8 @@ fn code_hint(code: &str) -> Option<&'static str> {
         "28000" => "the server's pg_hba.conf decides who may connect from where",
         "3D000" => "name a database that exists; a new one is made with createdb",
         "55P03" => {
-            "somebody holds a lock on that table: wait until they are done, or wait longer with \
-             --lock-timeout"
+            "somebody holds a lock on it: wait until they are done (create and compare wait longer with \
+             --lock-timeout)"
         }
         "42501" => {
             "the role needs to read everything: a superuser, or a member of pg_read_all_data that \

@@ -602,6 +602,9 @@ async fn fill(
     })
 }
 
+/// Whatever a role or a database is set to.
+const WRITABLE: &str = "SET default_transaction_read_only = off";
+
 /// A session that restores: as `pg_restore` sets one up.
 async fn session(target: &Params) -> Result<Session, PgError> {
     let session = Session::open(target).await?;
@@ -612,7 +615,19 @@ async fn session(target: &Params) -> Result<Session, PgError> {
              SET default_tablespace = ''; SET synchronous_commit = off",
         )
         .await?;
+    session.run("setting up a session for restoring", WRITABLE).await?;
+    limit_waiting(&session).await?;
     Ok(session)
+}
+
+/// Nobody else should be at work in a database that was empty a moment ago. Who holds a lock there
+/// is waited for a minute, or less where the role or the database has a shorter limit.
+async fn limit_waiting(session: &Session) -> Result<(), PgError> {
+    let sql = "SELECT pg_catalog.set_config('lock_timeout', \
+               CASE WHEN reset_val::pg_catalog.int4 BETWEEN 1 AND 60000 THEN reset_val \
+                    ELSE '60000' END, false) \
+               FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'";
+    session.run("setting up a session for restoring", sql).await
 }
 
 /// An extension may fill its configuration tables when it is created. What of that belongs to a

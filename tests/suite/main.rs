@@ -11,6 +11,7 @@ mod compare;
 mod declared;
 mod dump_compare;
 mod export;
+mod faults;
 mod fidelity;
 mod fixtures;
 mod kill;
