@@ -26,6 +26,7 @@ mod servers;
 mod stable;
 mod swap;
 mod traps_reading;
+mod traps_restoring;
 
 /// The program under test.
 const PGARK: &str = env!("CARGO_BIN_EXE_pgark");
