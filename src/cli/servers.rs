@@ -133,6 +133,15 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
                 "the role may not make or fill this: connect as one that may, a superuser as a rule",
             )
         }
+        RestoreError::Object { source, .. }
+            if source.code().is_some_and(|code| code.code() == "42601") =>
+        {
+            trouble.hint(
+                "the SQL is that of an older version, and a newer server has more keywords: rename \
+                 in the source what is a keyword now and make another archive, or restore on a \
+                 server of the source's version",
+            )
+        }
         RestoreError::Server(error)
         | RestoreError::Object { source: error, .. }
         | RestoreError::Load { source: error, .. } => server(trouble, error),

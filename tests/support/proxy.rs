@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -60,7 +60,7 @@ impl Proxy {
                     // Dropped at once.
                     continue;
                 }
-                accepting.connect(client, behind.clone());
+                accepting.connect(client, &behind);
             }
         });
         Self { dir, state }
@@ -96,8 +96,8 @@ impl Drop for Proxy {
 }
 
 impl State {
-    fn connect(self: &Arc<Self>, client: UnixStream, behind: PathBuf) {
-        let Ok(server) = UnixStream::connect::<&Path>(&behind) else { return };
+    fn connect(self: &Arc<Self>, client: UnixStream, behind: &Path) {
+        let Ok(server) = UnixStream::connect(behind) else { return };
         let clone = |stream: &UnixStream| stream.try_clone().expect("a second handle");
         self.open.lock().unwrap().extend([clone(&client), clone(&server)]);
         let (from, to) = (clone(&client), clone(&server));
