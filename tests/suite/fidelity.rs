@@ -25,29 +25,25 @@ pub(crate) fn server(major: u32) -> &'static Server {
     static SHARED: [OnceLock<Server>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
     let place = MAJORS.iter().position(|known| *known == major).unwrap();
     SHARED[place].get_or_init(|| {
-        let library = label_provider(major);
         let options = Options {
-            settings: vec![
-                ("session_preload_libraries".into(), library.to_str().unwrap().into()),
-                ("eo.label_providers".into(), "test_label".into()),
-            ],
+            settings: vec![("eo.label_providers".into(), "test_label".into())],
             ..Options::default()
         };
         let server = Server::start_with(major, &options);
+        // Where it goes with the server.
+        let library = server.socket_dir().join("test_label.so");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-w", "-I"]).arg(bin_dir(major).join("../include/server"));
+        ok(cc.arg("-o").arg(&library).arg(root().join("tests/support/test_label.c")));
+        let load = format!("ALTER SYSTEM SET session_preload_libraries = '{}'", library.display());
+        server.psql("postgres", &load);
+        server.psql("postgres", "SELECT pg_reload_conf()");
+        while server.psql("postgres", "SHOW session_preload_libraries").is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         server.psql("postgres", ROLES);
         server
     })
-}
-
-/// Builds `tests/support/test_label.c` for a version.
-fn label_provider(major: u32) -> PathBuf {
-    let dir = tempfile::Builder::new().prefix("pgark-label").tempdir().unwrap().keep();
-    std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let library = dir.join(format!("test_label_{major}.so"));
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-w", "-I"]).arg(bin_dir(major).join("../include/server"));
-    ok(cc.arg("-o").arg(&library).arg(root().join("tests/support/test_label.c")));
-    library
 }
 
 /// What a source is made of.
