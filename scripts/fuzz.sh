@@ -32,7 +32,7 @@ plant() { # plant TARGET
 }
 
 plant canary
-if "$bin/canary" -max_total_time=60 -timeout=10 -artifact_prefix="$cache/canary-" "$cache/canary" >"$cache/log" 2>&1; then
+if "$bin/canary" -max_total_time=120 -max_len=64 -timeout=10 -artifact_prefix="$cache/canary-" "$cache/canary" >"$cache/log" 2>&1; then
     echo "fuzz.sh: the canary was not found: the harness does not work" >&2
     exit 1
 fi
