@@ -38,9 +38,11 @@ except ImportError:
 
 SEAL_MAGIC = b"PGARK SEAL\r\n\x1a\n\0\0"
 FIXED = {1: "pgark-1.txt", 2: "recover.py", 3: "format-1.md.zst",
-         4: "schema/pre-data.sql", 5: "schema/post-data.sql"}
-PACK, SEGMENT, PARITY = 16, 17, 32
+         4: "schema/pre-data.sql", 5: "schema/post-data.sql", 6: "catalog/%s.cbor"}
+CATALOG, PACK, SEGMENT, PARITY = 6, 16, 17, 32
 FEATURES = ()
+TOP = ("format", "version", "features", "created", "tool", "index", "source", "schema", "enums",
+       "tables", "foreign_keys", "sequences", "large_objects", "rules")
 BLOCK = 131072
 ENTRY_MAX = (8 << 30) - 1
 MANIFEST_MAX, ITEMS_MAX, DEPTH_MAX = 64 << 20, 4194304, 16
@@ -48,6 +50,7 @@ SCHEMA_MAX = 1 << 30
 CHUNK_MAX, PACK_MAX, PACK_CHUNKS = 16 << 20, 64 << 20, 65536
 SEGMENT_MAX = (1 << 30) + (4 << 20)
 LABEL_MAX = 511
+LISTS_MAX, LISTED_MAX = 524288, 1048576
 CACHE = 128 << 20
 PIECE = 1 << 20
 # A line of COPY longer than this no server takes; such rows are inserted piece by piece.
@@ -333,7 +336,7 @@ def name_of(value):
 # ---- the archive ------------------------------------------------------------------------------
 
 Entry = collections.namedtuple("Entry", "number kind id offset length digest name")
-Head = collections.namedtuple("Head", "length zstd raw_length body_length rows digest chunks label")
+Head = collections.namedtuple("Head", "length zstd raw_length body_length rows digest chunks label blobs")
 
 
 def tar_header(name, length, created):
@@ -513,7 +516,9 @@ class Archive:
     @staticmethod
     def as_entry(number, record):
         kind, reserved, ident, offset, length, digest = struct.unpack("<HHIQQ32s", record)
-        if kind in FIXED:
+        if kind == CATALOG:
+            name = FIXED[kind] % digest.hex()
+        elif kind in FIXED:
             name = FIXED[kind]
         elif kind in (PACK, SEGMENT):
             name = "objects/%s.zst" % digest.hex()
@@ -533,13 +538,13 @@ class Archive:
     # -- objects
 
     def head(self, entry):
-        if entry.length < 80:
+        if entry.length < 88:
             raise Damage("E302", "%s: too short for a head" % entry.name)
-        fixed = self.body(entry, 0, 80)
+        fixed = self.body(entry, 0, 88)
         (frame, size, magic, kind, body_kind, label_length, count, raw_length, body_length, rows,
-         digest) = struct.unpack("<II8sBBHIQQQ32s", fixed)
+         digest, lists, listed) = struct.unpack("<II8sBBHIQQQ32sII", fixed)
         length = size + 8
-        if length > min(entry.length, 80 + 36 * PACK_CHUNKS + LABEL_MAX):
+        if length > min(entry.length, 64 << 20):
             raise Damage("E301", "%s: its head is damaged" % entry.name)
         data = self.body(entry, 0, length)
         if sha256(data) != entry.digest:
@@ -550,15 +555,26 @@ class Archive:
                 raise Damage("E302", "%s: its head is malformed" % entry.name)
 
         need(frame == 0x184D2A5B and magic == b"PGARKOB1" and kind == entry.kind)
-        need(size == 72 + 36 * count + label_length and label_length <= LABEL_MAX)
+        need(size == 80 + 36 * count + label_length + 44 * lists + 32 * listed)
+        need(label_length <= LABEL_MAX and lists <= LISTS_MAX and listed <= LISTED_MAX)
         need(body_kind in (0, 1) and length + body_length == entry.length)
         chunks = []
-        for at in range(80, 80 + 36 * count, 36):
+        for at in range(88, 88 + 36 * count, 36):
             chunks.append((data[at:at + 32], struct.unpack_from("<I", data, at + 32)[0]))
-        label = data[80 + 36 * count:]
+        at = 88 + 36 * count + label_length
+        label = data[88 + 36 * count:at]
+        blobs, place, last = [], at + 44 * lists, b""
+        for at in range(at, place, 44):
+            blob, blob_length, many = struct.unpack_from("<32sQI", data, at)
+            need(blob > last and many >= 2)
+            last = blob
+            blobs.append((blob, blob_length, data[place:place + 32 * many]))
+            place += 32 * many
+        need(place == length)
         need(all(size for _, size in chunks) and sum(size for _, size in chunks) == raw_length)
         if kind == PACK:
-            need(1 <= count <= PACK_CHUNKS and raw_length <= PACK_MAX and not rows and not label)
+            need(1 <= count <= PACK_CHUNKS and raw_length <= PACK_MAX and not rows
+                 and not label and not blobs)
             need(all(size <= CHUNK_MAX for _, size in chunks))
         else:
             need(count == 1 and rows and raw_length <= SEGMENT_MAX and label.count(b"\0") == 1)
@@ -567,7 +583,8 @@ class Archive:
             need(body_length < stored)
         else:
             need(body_length == stored and not any(digest))
-        return Head(length, body_kind, raw_length, body_length, rows, digest, chunks, label)
+        return Head(length, body_kind, raw_length, body_length, rows, digest, chunks, label,
+                    blobs)
 
     def raw(self, entry, head):
         """An object's raw bytes, every chunk checked."""
@@ -688,6 +705,21 @@ class Archive:
                 yield damage
             else:
                 yield text
+
+    def listed(self, entry, head):
+        """The blobs of many chunks in a segment's head are those of the index."""
+        for digest, length, chunks in head.blobs:
+            record = self.find("blobs", digest)
+            same = False
+            if record:
+                _, known, first, count = struct.unpack("<32sQQI", record)
+                numbers = [struct.unpack("<I", self.record("blob_chunks", first + at))[0]
+                           for at in range(count)]
+                same = known == length and chunks == b"".join(
+                    self.record("chunks", number)[:32] for number in numbers)
+            if not same:
+                raise Damage("E315", "%s: the index does not have %s as its head lists it"
+                             % (entry.name, digest.hex()))
 
 
 ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
@@ -841,6 +873,13 @@ class Checker:
                 continue
             if entry.kind == SEGMENT and number not in named:
                 self.findings.add("E314", "%s is named by nothing" % entry.name)
+            if entry.kind == SEGMENT:
+                try:
+                    archive.listed(entry, archive.head(entry))
+                except Damage as damage:
+                    # All else is told where its rows are.
+                    if damage.code == "E315":
+                        self.tell(damage)
             if entry.kind != PACK:
                 continue
             try:
@@ -885,10 +924,15 @@ class Checker:
 
     def schema(self):
         archive = self.archive
-        lengths = {}
+        lengths, digests = {}, {}
         for number, record in enumerate(archive.records("entries")):
-            kind, length = struct.unpack_from("<H", record)[0], struct.unpack_from("<Q", record, 16)[0]
-            lengths.setdefault(kind, length)
+            if number == 64:
+                break
+            entry = archive.as_entry(number, record)
+            lengths.setdefault(entry.kind, entry.length)
+            digests.setdefault(entry.kind, entry.digest)
+            if entry.kind == CATALOG:
+                self.catalog(entry)
         for kind, name in ((4, "pre_data"), (5, "post_data")):
             at = 0
             for item in field(field(archive.manifest, "schema", dict), name, list):
@@ -898,6 +942,38 @@ class Checker:
                 at += item["length"]
             if at != lengths.get(kind, 0):
                 self.findings.add("E501", "the objects of %s do not cover it" % FIXED[kind])
+            if archive.manifest["schema"].get(name + "_digest") != digests.get(kind):
+                self.findings.add("E206", "manifest.cbor: another digest of %s than the index's"
+                                  % FIXED[kind])
+
+    def catalog(self, entry):
+        """The catalog is the manifest without what was not known before the rows."""
+        manifest = self.archive.manifest
+        try:
+            if entry.length > MANIFEST_MAX:
+                raise Damage("E005", "%s is longer than the format allows" % entry.name)
+            catalog = decode_cbor(self.archive.body(entry, 0, entry.length))
+            want = dict(manifest)
+            want["index"] = {key: bytes(32) if key == "digest" else 0 for key in manifest["index"]}
+            want["tables"] = [{key: value for key, value in table.items() if key != "data"}
+                              for table in manifest["tables"]]
+            want.pop("large_objects", None)
+            if "salvaged" in want["source"]:
+                want["source"] = dict(want["source"], salvaged="")
+            # Fields of a later version are ignored here as everywhere.
+            want = {key: value for key, value in want.items() if key in TOP}
+            catalog = {key: value for key, value in catalog.items() if key in TOP}
+            # Sequences may have gone on.
+            now = ("last_value", "is_called")
+            for side in (want, catalog):
+                side["sequences"] = [{key: value for key, value in one.items() if key not in now}
+                                     for one in field(side, "sequences", list)]
+            if catalog != want:
+                raise Damage("E208", "%s does not say what the manifest says" % entry.name)
+        except Damage as damage:
+            # What is not as it was written is told elsewhere.
+            if sha256(self.archive.body(entry, 0, entry.length)) == entry.digest:
+                self.tell(damage)
 
     def rows(self):
         archive, last, place = self.archive, None, 0

@@ -115,6 +115,7 @@ pub(super) struct Suggest {
 /// works with it, and writes it to one file: schema, rows, blobs, sequences and
 /// large objects. The file is written aside, read back, verified, and only then
 /// given its name: a file under the final name is complete and was checked.
+/// Images are checked to be whole; `pgark verify` decodes them too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -564,8 +565,9 @@ pub(super) struct Repair {
     pub(super) force: bool,
     /// If FILE is beyond repair, write a new archive of what is whole
     ///
-    /// Rows that are damaged, or whose blobs are, are left out and listed. The
-    /// new archive says in its comment that it is not complete.
+    /// Rows that are damaged, or whose blobs are, are left out and listed. It
+    /// works for a file that is cut off, too. The new archive says of itself that
+    /// it is not complete.
     #[arg(long)]
     pub(super) salvage: bool,
     /// Memory for verifying the result, such as 256M or 1G

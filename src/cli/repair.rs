@@ -53,16 +53,27 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
         let bytes: u64 = report.beyond.iter().map(|stretch| stretch.length).sum();
         let written = match &done.salvaged {
             None => "Nothing was written.".to_owned(),
-            Some(salvage) => format!(
+            Some(salvage) if salvage.counted => format!(
                 "{fixed} has what is whole: {} of {} rows.",
                 count(salvage.rows_kept),
                 count(salvage.rows_kept.saturating_add(salvage.rows_lost))
+            ),
+            Some(salvage) => format!(
+                "{fixed} has what is whole and could be found: {}.",
+                counted(salvage.rows_kept, "row", "rows")
             ),
         };
         _ = writeln!(out, "{file}: {verdict} {written}");
         for lost in done.salvaged.iter().flat_map(|salvage| &salvage.lost).take(SHOWN) {
             let to = lost.row.saturating_add(lost.rows).saturating_sub(1);
             _ = writeln!(out, "  lost: {} rows {} to {to}: {}", lost.table, lost.row, lost.what);
+        }
+        if done.salvaged.as_ref().is_some_and(|salvage| !salvage.counted) {
+            _ = writeln!(
+                out,
+                "  Its end is lost, and with it how many rows there were: more may be missing than\n  \
+                 is named here. pgark inspect {fixed} shows how many rows each table has now."
+            );
         }
         _ = writeln!(out, "  {} cannot be made whole:", size(bytes));
         list(&mut out, &report.beyond);

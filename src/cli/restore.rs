@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -79,7 +80,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     if typed.json {
         json::print(printer, &Restored::new(&typed.file, &described, &report));
     } else if !clean || !printer.is_quiet() {
-        printer.result(&words(&described, &report, printer.out_paint()));
+        printer.result(&words(&typed.file, &described, &report, printer.out_paint()));
     }
     Ok(if clean { Exit::Clean } else { Exit::Findings })
 }
@@ -148,7 +149,7 @@ fn confirm(plan: &Plan, context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn words(target: &str, report: &RestoreReport, paint: Paint) -> String {
+fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> String {
     let mut out = String::new();
     let verdict = match (report.equal, report.findings.is_empty()) {
         _ if report.database.is_none() => {
@@ -175,6 +176,13 @@ fn words(target: &str, report: &RestoreReport, paint: Paint) -> String {
     _ = writeln!(out, "{target}: {verdict}");
     if let Some(kept) = &report.kept {
         _ = writeln!(out, "  the old database is kept as {kept}: drop it when it is not needed");
+    }
+    if report.verified.errors + report.verified.warnings > 0 {
+        let file = file.display();
+        _ = writeln!(
+            out,
+            "  some of it was wrong before it was saved, and is restored as it was: see pgark verify {file}"
+        );
     }
     let rows = report.tables.iter().map(|table| table.outcome.rows).fold(0, u64::saturating_add);
     if report.compared {

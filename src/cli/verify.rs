@@ -13,7 +13,7 @@ use super::render;
 use crate::io::{DiskFile, ReadAt};
 use crate::progress::Progress as _;
 use crate::verify::rules::RuleFile;
-use crate::verify::{self, Level, Report, VerifyOptions};
+use crate::verify::{self, ImageCheck, Level, Report, VerifyOptions};
 
 /// Runs it: each file in turn, whatever came of the one before.
 pub(super) fn run(typed: &Verify, context: &Context) -> Result<Exit, Failure> {
@@ -58,7 +58,7 @@ fn check(
         Err(error) => return Err(Failure::File(file.to_owned(), error)),
     };
     let level = if typed.quick { Level::Quick } else { Level::Full };
-    let options = VerifyOptions { level, memory: typed.memory };
+    let options = VerifyOptions { level, memory: typed.memory, images: ImageCheck::Pixels };
     let bars = context.bars();
     let began = Instant::now();
     let report = verify::run_with_rules(&disk, &options, rules, &*bars);

@@ -54,9 +54,11 @@ fn table(name: &str, columns: Vec<Column>, keyed: bool) -> Table {
 fn archive(tables: Vec<(Table, Vec<Vec<Option<&str>>>)>, keys: Vec<ForeignKey>) -> Archive {
     let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
-    writer.schema(b"", b"").unwrap();
     let mut manifest = crate::format::tests::manifest();
-    for (mut table, rows) in tables {
+    manifest.tables.extend(tables.iter().map(|(table, _)| table.clone()));
+    manifest.foreign_keys = keys;
+    writer.schema(b"", b"", &manifest).unwrap();
+    for (table, (_, rows)) in manifest.tables.iter_mut().zip(tables) {
         writer.begin_table(Some(&table.name)).unwrap();
         let mut builder = BatchBuilder::new(writer.known());
         for row in rows {
@@ -71,9 +73,7 @@ fn archive(tables: Vec<(Table, Vec<Vec<Option<&str>>>)>, keys: Vec<ForeignKey>) 
         }
         writer.batch(&builder.finish()).unwrap();
         table.data = Some(writer.end_table().unwrap());
-        manifest.tables.push(table);
     }
-    manifest.foreign_keys = keys;
     let (bytes, _) = writer.finish(manifest).unwrap();
     Archive::from_file(Arc::new(bytes)).unwrap()
 }

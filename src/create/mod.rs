@@ -18,9 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::format::batch::Batch;
 use crate::format::digest::Digest;
-use crate::format::manifest::{IndexFacts, Manifest, Name, TableData};
+use crate::format::manifest::{IndexFacts, Manifest, Name, Sequence, TableData};
 use crate::format::parity::Protection;
 use crate::format::rows::Bytea;
+use crate::format::rules::Rules;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::pg::catalog::{self, Catalog};
@@ -29,7 +30,9 @@ use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
 use crate::verify::rules::{RuleFile, Unknown, resolve};
-use crate::verify::{self, Finding, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{
+    self, Finding, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions,
+};
 use pump::{Mode, PumpError, Reading, Sink, Slices, What};
 
 /// How to make an archive.
@@ -258,7 +261,8 @@ fn read_back(
         Ok(disk) => Arc::new(disk),
         Err(source) => return Err(CreateError::Output { path, source }),
     };
-    let how = VerifyOptions { level: Level::Full, memory: options.memory };
+    let how =
+        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let report = match verify::run(&disk, &how, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
@@ -298,13 +302,13 @@ async fn write(
     let snapshot = Snapshot::take_from(&options.params, id, options.lock_timeout).await?;
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
-    let catalog = snapshot.read_catalog().await?;
+    let mut catalog = snapshot.read_catalog().await?;
     let rules = match options.rules.as_ref().map(|file| resolve(file, &catalog.tables)) {
         Some((_, unknown)) if !unknown.is_empty() => return Err(CreateError::Rules(unknown)),
         Some((rules, _)) if !rules.is_empty() => Some(rules),
         _ => None,
     };
-    let schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
+    let mut schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
     for note in &catalog.notes {
@@ -320,11 +324,16 @@ async fn write(
         options.parity,
     )
     .map_err(write)?;
-    writer.schema(&schema.pre, &schema.post).map_err(write)?;
+    let (pre, post) = (std::mem::take(&mut schema.pre), std::mem::take(&mut schema.post));
+    let sequences = catalog::read_sequences(lead, &catalog.sequences).await?;
+    let numbered = std::mem::take(&mut catalog.sequences);
+    let mut manifest = manifest(options, catalog, schema, sequences, rules);
+    writer.schema(&pre, &post, &manifest).map_err(write)?;
+    drop((pre, post));
 
     progress.begin(Phase::Rows, 0, parts.iter().map(|part| part.estimate).sum());
     let known = writer.known();
-    let tables = Arc::new(catalog.tables.clone());
+    let tables = Arc::new(manifest.tables.clone());
     let sink = ArchiveSink {
         writer,
         names: tables.iter().map(|table| table.name.clone()).collect(),
@@ -345,12 +354,14 @@ async fn write(
 
     progress.begin(Phase::Finish, 0, 0);
     // After the rows, so that no sequence is behind the rows it numbered.
-    let sequences = catalog::read_sequences(lead, &catalog.sequences).await?;
+    manifest.sequences = catalog::read_sequences(lead, &numbered).await?;
     snapshot.check_rewrites().await?;
     let ArchiveSink { writer, data, large_objects, .. } = sink;
     let all: Vec<TableData> = data.iter().chain([&large_objects]).flatten().copied().collect();
-    let mut manifest = manifest(options, catalog, schema, sequences, data, large_objects);
-    manifest.rules = rules;
+    for (table, data) in manifest.tables.iter_mut().zip(data) {
+        table.data = data;
+    }
+    manifest.large_objects = large_objects;
     let tables = manifest.tables.iter().filter(|table| table.data.is_some()).count();
     let stored = tokio::task::spawn_blocking(move || -> Result<Written, WriteError> {
         let (out, written) = writer.finish(manifest)?;
@@ -363,21 +374,17 @@ async fn write(
     Ok(Made { stored, tables: u64::try_from(tables).unwrap_or(0), data: all })
 }
 
+/// What is known before the rows are read.
 fn manifest(
     options: &CreateOptions,
     catalog: Catalog,
     schema: SchemaText,
-    sequences: Vec<crate::format::manifest::Sequence>,
-    data: Vec<Option<TableData>>,
-    large_objects: Option<TableData>,
+    sequences: Vec<Sequence>,
+    rules: Option<Rules>,
 ) -> Manifest {
     let mut source = catalog.source;
     source.pg_dump_version = schema.pg_dump_version;
     source.comment.clone_from(&options.comment);
-    let mut tables = catalog.tables;
-    for (table, data) in tables.iter_mut().zip(data) {
-        table.data = data;
-    }
     Manifest {
         format: Manifest::FORMAT.into(),
         version: 1,
@@ -388,11 +395,11 @@ fn manifest(
         source,
         schema: schema.schema,
         enums: catalog.enums,
-        tables,
+        tables: catalog.tables,
         foreign_keys: catalog.foreign_keys,
         sequences,
-        large_objects,
-        rules: None,
+        large_objects: None,
+        rules,
     }
 }
 

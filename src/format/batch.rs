@@ -75,16 +75,17 @@ impl Batch {
         let mut end = 0;
         for row in rows::rows(&text) {
             end += row.len() + 1;
-            batch.count_row(row, end);
+            batch.count_row(row, row.len(), end);
         }
         batch.text = text;
         Ok(batch)
     }
 
-    fn count_row(&mut self, row: &[u8], end: usize) {
+    /// A row that weighs as much as its text and what the segment's head says of its blobs.
+    fn count_row(&mut self, row: &[u8], weight: usize, end: usize) {
         let digest = Digest::of(row);
         self.sum.add(RowSum::of_digest(digest));
-        if chunking::ends_segment(&digest, row.len()) {
+        if chunking::ends_segment(&digest, weight) {
             self.candidates.push(Candidate { end, rows: self.sum.rows });
         }
     }
@@ -115,6 +116,8 @@ pub struct BatchBuilder {
     in_batch: HashSet<Digest>,
     row_start: usize,
     row_begun: bool,
+    /// Of the blobs in the row.
+    row_weight: usize,
 }
 
 impl BatchBuilder {
@@ -142,6 +145,7 @@ impl BatchBuilder {
             in_batch: HashSet::new(),
             row_start: 0,
             row_begun: false,
+            row_weight: 0,
         }
     }
 
@@ -185,6 +189,7 @@ impl BatchBuilder {
     fn refer(&mut self, blob: BlobRef, bytes: Option<&[u8]>) {
         let at = self.batch.text.len();
         blob.write(&mut self.batch.text);
+        self.row_weight = self.row_weight.saturating_add(chunking::list_weight(blob.length));
         let Some(known) = &self.known else { return };
         let mut chunks = Vec::new();
         let many = bytes.is_some_and(|bytes| bytes.len() > chunking::WHOLE);
@@ -200,7 +205,8 @@ impl BatchBuilder {
     pub fn end_row(&mut self) {
         let row = std::mem::take(&mut self.batch.text);
         let body = row.get(self.row_start..).unwrap_or_default();
-        self.batch.count_row(body, row.len() + 1);
+        let blobs = std::mem::take(&mut self.row_weight);
+        self.batch.count_row(body, body.len().saturating_add(blobs), row.len() + 1);
         self.batch.text = row;
         if self.keeps_text {
             self.batch.text.push(b'\n');

@@ -45,17 +45,24 @@ pub fn incompressible(blob_start: &[u8], chunk: &[u8]) -> bool {
     zstd::bulk::compress(sample, 1).is_ok_and(|small| small.len() * 20 > sample.len() * 19)
 }
 
-/// A segment is not cut before it has this many bytes, but for the end of its table.
+/// A segment is not cut before it has this weight, but for the end of its table.
 pub const SEGMENT_MIN: usize = 256 << 10;
 /// It is cut before a row that would take it past this.
 pub const SEGMENT_MAX: usize = 4 << 20;
 const SEGMENT_AVERAGE: u64 = 768 << 10;
 
-/// Whether a row (its digest, and its length in bytes) is one a segment may end with. The chance
-/// grows with the length, so that segments come to about 1 MiB whatever the rows are like.
-pub fn ends_segment(row: &Digest, length: usize) -> bool {
+/// What a blob adds to the weight of its row: at least what a segment's head says of it, which is a
+/// digest for each chunk. So heads stay within their limits.
+pub fn list_weight(blob: u64) -> usize {
+    let whole = u64::try_from(WHOLE).unwrap_or(u64::MAX);
+    if blob > whole { usize::try_from(blob / 1024).unwrap_or(usize::MAX) } else { 0 }
+}
+
+/// Whether a row (its digest, and its weight in bytes) is one a segment may end with. The chance
+/// grows with the weight, so that segments come to about 1 MiB whatever the rows are like.
+pub fn ends_segment(row: &Digest, weight: usize) -> bool {
     let (words, _) = row.0.as_chunks::<8>();
     let draw = words.first().map_or(0, |word| u64::from_le_bytes(*word));
-    let length = u64::try_from(length).unwrap_or(u64::MAX);
-    draw < length.saturating_mul(u64::MAX / SEGMENT_AVERAGE)
+    let weight = u64::try_from(weight).unwrap_or(u64::MAX);
+    draw < weight.saturating_mul(u64::MAX / SEGMENT_AVERAGE)
 }

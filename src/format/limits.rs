@@ -15,6 +15,10 @@ pub const SCHEMA_SQL: u64 = 1 << 30;
 pub const CHUNK: u32 = 16 << 20;
 /// Chunks of a pack.
 pub const PACK_CHUNKS: u32 = 1 << 16;
+/// Blobs of many chunks that a segment's rows refer to, and the chunks of all of them.
+pub const SEGMENT_BLOBS: u32 = 1 << 19;
+/// See [`SEGMENT_BLOBS`].
+pub const SEGMENT_BLOB_CHUNKS: u32 = 1 << 20;
 /// Bytes of all chunks of a pack.
 pub const PACK_RAW: u64 = 64 << 20;
 /// Bytes of a segment's rows: the server's own limit for one row (1 GiB) and a little.

@@ -83,6 +83,33 @@ impl Manifest {
     /// The value of `format` in every manifest.
     pub const FORMAT: &'static str = "pgark";
 
+    /// What of it is known before any row is read: the entry `catalog/<digest>.cbor` (spec section
+    /// 7.4). Sequences have the values they had then.
+    #[must_use]
+    pub fn catalog(&self) -> Self {
+        let mut catalog = self.clone();
+        catalog.index = IndexFacts::default();
+        catalog.large_objects = None;
+        // That it is one is known; what is missing is not.
+        catalog.source.salvaged = catalog.source.salvaged.map(|_| String::new());
+        for table in &mut catalog.tables {
+            table.data = None;
+        }
+        catalog
+    }
+
+    /// Whether `catalog` is what was known of this manifest before any row was read.
+    pub fn grew_from(&self, catalog: &Self) -> bool {
+        let mut mine = self.catalog();
+        if mine.sequences.len() != catalog.sequences.len() {
+            return false;
+        }
+        for (mine, theirs) in mine.sequences.iter_mut().zip(&catalog.sequences) {
+            (mine.last_value, mine.is_called) = (theirs.last_value, theirs.is_called);
+        }
+        mine == *catalog
+    }
+
     /// The table of this name.
     pub fn table(&self, name: &Name) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == *name)
@@ -141,6 +168,9 @@ pub struct Source {
     /// What the person who made it said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// What is missing, in words, if this was salvaged from a damaged archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salvaged: Option<String>,
 }
 
 /// The two SQL files (entries `schema/pre-data.sql` and `schema/post-data.sql`).
@@ -150,6 +180,10 @@ pub struct Schema {
     pub pre_data: Vec<SchemaObject>,
     /// Objects of `schema/post-data.sql`, likewise.
     pub post_data: Vec<SchemaObject>,
+    /// SHA-256 of `schema/pre-data.sql`. The writer sets it.
+    pub pre_data_digest: Digest,
+    /// SHA-256 of `schema/post-data.sql`. The writer sets it.
+    pub post_data_digest: Digest,
 }
 
 /// One object of the SQL schema: a slice of its file.

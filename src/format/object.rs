@@ -2,16 +2,24 @@
 //! skippable frame, then the body as one zstd frame, so that `zstd -d` gives the raw bytes.
 
 use super::digest::Digest;
-use super::limits::{CHUNK, PACK_CHUNKS, PACK_RAW, SEGMENT_RAW};
+use super::limits::{
+    CHUNK, PACK_CHUNKS, PACK_RAW, SEGMENT_BLOB_CHUNKS, SEGMENT_BLOBS, SEGMENT_RAW,
+};
 use super::manifest::Name;
 use super::ustar::EntryKind;
 
 const SKIPPABLE: [u8; 4] = 0x184D_2A5B_u32.to_le_bytes();
 const MAGIC: &[u8; 8] = b"PGARKOB1";
 /// The head's bytes before the chunk table.
-pub const HEAD_FIXED: usize = 80;
+pub const HEAD_FIXED: usize = 88;
 /// A chunk's record in the table.
 pub const CHUNK_RECORD: usize = 36;
+/// Bytes of a digest.
+const DIGEST: usize = 32;
+/// What is before the chunks of a blob in a segment's head.
+pub const BLOB_RECORD: usize = 44;
+/// The longest head: the limits of its parts are those of packs and of segments.
+pub const HEAD_MAX: u64 = 64 << 20;
 /// The longest label: two names of at most 255 bytes and the zero between them.
 pub const LABEL: usize = 511;
 /// Raw bytes of a block of a body that is stored as it is.
@@ -37,6 +45,18 @@ pub struct Chunk {
     pub length: u32,
 }
 
+/// A blob of many chunks that a segment's rows refer to. The index has the same; here it is found
+/// when the index is lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlobList {
+    /// SHA-256 of the whole blob.
+    pub digest: Digest,
+    /// Its length.
+    pub length: u64,
+    /// Its chunks in order: two or more.
+    pub chunks: Vec<Digest>,
+}
+
 /// The head: all that is known of an object without decoding it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -54,6 +74,9 @@ pub struct Head {
     pub chunks: Vec<Chunk>,
     /// A segment's table, as schema, zero byte, name; empty names for large objects. Packs: empty.
     pub label: Vec<u8>,
+    /// The blobs of many chunks that a segment's rows refer to, strictly increasing by digest.
+    /// Packs: none.
+    pub blobs: Vec<BlobList>,
 }
 
 /// Why bytes are not an object.
@@ -97,7 +120,12 @@ impl Head {
             Body::Raw => (0_u8, Digest::default()),
             Body::Zstd(digest) => (1, digest),
         };
-        let length = HEAD_FIXED + CHUNK_RECORD * self.chunks.len() + self.label.len();
+        let chunks_of_blobs: usize = self.blobs.iter().map(|blob| blob.chunks.len()).sum();
+        let length = HEAD_FIXED
+            + CHUNK_RECORD * self.chunks.len()
+            + self.label.len()
+            + BLOB_RECORD * self.blobs.len()
+            + DIGEST * chunks_of_blobs;
         let mut out = Vec::with_capacity(length);
         out.extend_from_slice(&SKIPPABLE);
         out.extend_from_slice(&u32::try_from(length - 8).unwrap_or(u32::MAX).to_le_bytes());
@@ -112,11 +140,23 @@ impl Head {
         out.extend_from_slice(&self.body_length.to_le_bytes());
         out.extend_from_slice(&self.rows.to_le_bytes());
         out.extend_from_slice(&digest.0);
+        for number in [self.blobs.len(), chunks_of_blobs] {
+            out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        }
         for chunk in &self.chunks {
             out.extend_from_slice(&chunk.digest.0);
             out.extend_from_slice(&chunk.length.to_le_bytes());
         }
         out.extend_from_slice(&self.label);
+        for blob in &self.blobs {
+            out.extend_from_slice(&blob.digest.0);
+            out.extend_from_slice(&blob.length.to_le_bytes());
+            let count = u32::try_from(blob.chunks.len()).unwrap_or(u32::MAX);
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        for digest in self.blobs.iter().flat_map(|blob| &blob.chunks) {
+            out.extend_from_slice(&digest.0);
+        }
         out
     }
 
@@ -141,8 +181,17 @@ impl Head {
         if count > PACK_CHUNKS || label > LABEL {
             return Err(wrong("more chunks or a longer label than the limits allow"));
         }
-        let count = usize::try_from(count).map_err(|_| wrong("too many chunks"))?;
-        let length = HEAD_FIXED + CHUNK_RECORD * count + label;
+        let _: [u8; 24 + DIGEST] = at.take();
+        let (blobs, of_blobs) = (u32::from_le_bytes(at.take()), u32::from_le_bytes(at.take()));
+        if blobs > SEGMENT_BLOBS || of_blobs > SEGMENT_BLOB_CHUNKS {
+            return Err(wrong("more blobs of many chunks than the limits allow"));
+        }
+        let number = |n: u32| usize::try_from(n).map_err(|_| wrong("longer than memory"));
+        let length = HEAD_FIXED
+            + CHUNK_RECORD * number(count)?
+            + label
+            + BLOB_RECORD * number(blobs)?
+            + DIGEST * number(of_blobs)?;
         if u32::try_from(length - 8) != Ok(payload) {
             return Err(wrong("its length does not fit its chunks"));
         }
@@ -167,7 +216,7 @@ impl Head {
         else {
             return Err(wrong("neither a pack nor a segment"));
         };
-        let _: [u8; 4] = at.take();
+        let count = u32::from_le_bytes(at.take());
         let raw_length = u64::from_le_bytes(at.take());
         let body_length = u64::from_le_bytes(at.take());
         let rows = u64::from_le_bytes(at.take());
@@ -177,19 +226,14 @@ impl Head {
             1 => Body::Zstd(digest),
             _ => return Err(wrong("an unknown way to store the body")),
         };
+        let (blob_count, of_blobs) = (u32::from_le_bytes(at.take()), u32::from_le_bytes(at.take()));
+        let chunk = |_| Chunk { digest: Digest(at.take()), length: u32::from_le_bytes(at.take()) };
+        let chunks: Vec<Chunk> = (0..count).map(chunk).collect();
         let label_length = usize::from(u16::from_le_bytes([label_low, label_high]));
-        let (table, label) =
-            at.0.split_at_checked(at.0.len().saturating_sub(label_length)).unwrap_or_default();
-        let (records, _) = table.as_chunks::<CHUNK_RECORD>();
-        let chunks: Vec<Chunk> = records
-            .iter()
-            .map(|record| {
-                let mut at = Fields(record);
-                Chunk { digest: Digest(at.take()), length: u32::from_le_bytes(at.take()) }
-            })
-            .collect();
-        let head =
-            Self { kind, body, body_length, raw_length, rows, chunks, label: label.to_vec() };
+        let (label, rest) = at.0.split_at_checked(label_length).unwrap_or_default();
+        let blobs = blob_lists(rest, blob_count, of_blobs)?;
+        let label = label.to_vec();
+        let head = Self { kind, body, body_length, raw_length, rows, chunks, label, blobs };
         head.check()?;
         Ok(head)
     }
@@ -216,7 +260,10 @@ impl Head {
         }
         let label_zeros = self.label.split(|byte| *byte == 0).count() - 1;
         let fits = match self.kind {
-            EntryKind::Pack => self.rows == 0 && self.label.is_empty() && !self.chunks.is_empty(),
+            EntryKind::Pack => {
+                let lists = self.label.is_empty() && self.blobs.is_empty();
+                self.rows == 0 && lists && !self.chunks.is_empty()
+            }
             _ => self.rows != 0 && label_zeros == 1 && self.chunks.len() == 1,
         };
         if !fits {
@@ -233,6 +280,29 @@ impl Head {
             _ => Ok(()),
         }
     }
+}
+
+/// The records of all blobs, then their chunks.
+fn blob_lists(bytes: &[u8], count: u32, of_all: u32) -> Result<Vec<BlobList>, ObjectError> {
+    let wrong = ObjectError::Head;
+    let mut at = Fields(bytes);
+    let record = |_| {
+        let (digest, length) = (Digest(at.take()), u64::from_le_bytes(at.take()));
+        (digest, length, u32::from_le_bytes(at.take()))
+    };
+    let records: Vec<(Digest, u64, u32)> = (0..count).map(record).collect();
+    let sum: u64 = records.iter().map(|(.., count)| u64::from(*count)).sum();
+    if sum != u64::from(of_all) || records.iter().any(|(.., count)| *count < 2) {
+        return Err(wrong("its blobs do not have the chunks that it counts"));
+    }
+    if !records.is_sorted_by(|(one, ..), (other, ..)| one < other) {
+        return Err(wrong("its blobs are not in order"));
+    }
+    let list = |(digest, length, count)| {
+        let chunks = (0..count).map(|_| Digest(at.take())).collect();
+        BlobList { digest, length, chunks }
+    };
+    Ok(records.into_iter().map(list).collect())
 }
 
 struct Fields<'a>(&'a [u8]);
@@ -375,6 +445,8 @@ pub struct Contents {
     pub rows: u64,
     /// A segment's [`label`], empty for a pack.
     pub label: Vec<u8>,
+    /// A segment's blobs of many chunks, by digest; empty for a pack.
+    pub blobs: Vec<BlobList>,
 }
 
 /// Encodes an object: the digest that is its name, and the entry's bytes. With a `level` it is
@@ -389,8 +461,8 @@ pub fn encode(contents: Contents, raw: &[u8], level: Option<i32>) -> (Digest, Ve
         Some(packed) => (Body::Zstd(Digest::of(packed)), u64::try_from(packed.len()).unwrap_or(0)),
         None => (Body::Raw, stored),
     };
-    let Contents { kind, chunks, rows, label } = contents;
-    let head = Head { kind, body, body_length, raw_length, rows, chunks, label };
+    let Contents { kind, chunks, rows, label, blobs } = contents;
+    let head = Head { kind, body, body_length, raw_length, rows, chunks, label, blobs };
     let mut out = head.encode();
     let name = Digest::of(&out);
     if let Some(packed) = packed {
@@ -410,8 +482,13 @@ mod tests {
 
     fn pack(raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
         let chunk = Chunk { digest: Digest::of(raw), length: u32::try_from(raw.len()).unwrap() };
-        let contents =
-            Contents { kind: EntryKind::Pack, chunks: vec![chunk], rows: 0, label: Vec::new() };
+        let contents = Contents {
+            kind: EntryKind::Pack,
+            chunks: vec![chunk],
+            rows: 0,
+            label: Vec::new(),
+            blobs: Vec::new(),
+        };
         encode(contents, raw, level)
     }
 
@@ -453,6 +530,35 @@ mod tests {
                 assert!(seen, "byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn blobs_of_a_segment() {
+        let list = |byte: u8, chunks: &[u8]| BlobList {
+            digest: Digest([byte; 32]),
+            length: 70_000,
+            chunks: chunks.iter().map(|byte| Digest([*byte; 32])).collect(),
+        };
+        let contents = |blobs| {
+            let chunks = vec![Chunk { digest: Digest::of(b"row\n"), length: 4 }];
+            Contents { kind: EntryKind::Segment, chunks, rows: 1, label: vec![0], blobs }
+        };
+        let decoded = |blobs| {
+            let (_, bytes) = encode(contents(blobs), b"row\n", None);
+            let length = Head::length(bytes.first_chunk().unwrap())?;
+            Head::decode(&bytes[..length])
+        };
+        let two = vec![list(1, &[7, 8]), list(2, &[8, 8, 9])];
+        assert_eq!(decoded(two.clone()).unwrap().blobs, two);
+        for wrong in [vec![list(1, &[7])], vec![list(2, &[7, 8]), list(1, &[7, 8])]] {
+            assert!(matches!(decoded(wrong), Err(ObjectError::Head(_))));
+        }
+        let mut pack = contents(two);
+        pack.kind = EntryKind::Pack;
+        (pack.rows, pack.label) = (0, Vec::new());
+        let (_, bytes) = encode(pack, b"row\n", None);
+        let length = Head::length(bytes.first_chunk().unwrap()).unwrap();
+        assert!(matches!(Head::decode(&bytes[..length]), Err(ObjectError::Head(_))));
     }
 
     #[test]

@@ -184,8 +184,16 @@ pub fn read_manifest(file: &dyn ReadAt, place: &Place) -> Result<Manifest, OpenE
     if Digest::of(&bytes) != place.digest {
         return Err(OpenError::Digest("manifest"));
     }
+    parse_manifest(&bytes)
+}
+
+/// Reads a manifest, or a catalog, whose digest is right.
+///
+/// # Errors
+/// [`OpenError::TooNew`], [`OpenError::Disagree`], or how it is malformed.
+pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, OpenError> {
     // What it needs is read before the rest, which may have changed its shape.
-    let needs: Needs = cbor::decode(&bytes)?;
+    let needs: Needs = cbor::decode(bytes)?;
     if needs.format != Manifest::FORMAT {
         return Err(OpenError::Disagree("the manifest is not that of a pgark archive"));
     }
@@ -195,7 +203,7 @@ pub fn read_manifest(file: &dyn ReadAt, place: &Place) -> Result<Manifest, OpenE
     if let Some(feature) = needs.features.iter().find(|f| !FEATURES.contains(&f.as_str())) {
         return Err(OpenError::TooNew(format!("it has the feature {feature:?}")));
     }
-    Ok(cbor::decode(&bytes)?)
+    Ok(cbor::decode(bytes)?)
 }
 
 #[derive(serde::Deserialize)]
@@ -307,6 +315,16 @@ impl Archive {
             return Err(OpenError::Disagree("manifest and seal have different creation times"));
         }
         Ok(Self { file, seal, manifest, index })
+    }
+
+    /// An archive from parts that were proven in another way, or made again.
+    pub(crate) fn assembled(
+        file: Arc<dyn ReadAt>,
+        seal: Seal,
+        manifest: Manifest,
+        index: Index,
+    ) -> Self {
+        Self { file, seal, manifest, index }
     }
 
     /// The manifest.

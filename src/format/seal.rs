@@ -28,7 +28,7 @@ pub struct Place {
 }
 
 /// What a seal says. Parsed and its own digest right, no more: what it points at is unproven.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Seal {
     /// Length of the whole file.
     pub total: u64,

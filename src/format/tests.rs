@@ -45,7 +45,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 fn write(blobs: &[Vec<u8>], batch_rows: usize) -> (Vec<u8>, TableData) {
     let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
-    writer.schema(b"CREATE TABLE t;", b"").unwrap();
+    writer.schema(b"CREATE TABLE t;", b"", &manifest()).unwrap();
     writer.begin_table(Some(&Name::new("public", "t"))).unwrap();
     let rows: Vec<_> = blobs.iter().enumerate().collect();
     for part in rows.chunks(batch_rows.max(1)) {
@@ -134,6 +134,7 @@ fn a_streamed_blob_is_the_same_blob() {
         let blob = noise(size, 5);
         let options = WriterOptions { created: 1, memory: 1 << 20 };
         let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
+        writer.schema(b"", b"", &manifest()).unwrap();
         let mut pieces = blob.chunks(100_000).map(<[u8]>::to_vec);
         let stored = writer.blob(&mut || Ok(pieces.next())).unwrap();
         if size <= rows::INLINE_BYTEA {
@@ -163,6 +164,7 @@ proptest! {
     ) {
         let options = WriterOptions { created: 1, memory: 1 << 20 };
         let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
+        writer.schema(b"", b"", &manifest()).unwrap();
         writer.begin_table(None).unwrap();
         for part in lines.chunks((lines.len() / batches).max(1)) {
             let text = part.join("\n") + "\n";

@@ -17,6 +17,8 @@ pub enum EntryKind {
     PreData,
     /// `schema/post-data.sql`.
     PostData,
+    /// `catalog/<digest>.cbor`: the manifest as it was known before the rows.
+    Catalog,
     /// An object that holds chunks.
     Pack,
     /// An object that holds rows.
@@ -34,6 +36,7 @@ impl EntryKind {
             Self::Spec => 3,
             Self::PreData => 4,
             Self::PostData => 5,
+            Self::Catalog => 6,
             Self::Pack => 16,
             Self::Segment => 17,
             Self::Parity => 32,
@@ -48,6 +51,7 @@ impl EntryKind {
             3 => Self::Spec,
             4 => Self::PreData,
             5 => Self::PostData,
+            6 => Self::Catalog,
             16 => Self::Pack,
             17 => Self::Segment,
             32 => Self::Parity,
@@ -63,6 +67,7 @@ impl EntryKind {
             Self::Spec => "format-1.md.zst".into(),
             Self::PreData => "schema/pre-data.sql".into(),
             Self::PostData => "schema/post-data.sql".into(),
+            Self::Catalog => format!("catalog/{digest}.cbor"),
             Self::Pack | Self::Segment => format!("objects/{digest}.zst"),
             Self::Parity => format!("parity/{number:08}.rs"),
         }

@@ -12,9 +12,9 @@ use super::cbor::CborError;
 use super::chunking::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::digest::{Digest, RowSum};
 use super::index::{BlobRecord, ChunkRecord, Records, SegmentRecord};
-use super::limits::SEGMENT_RAW;
+use super::limits::{SEGMENT_BLOB_CHUNKS, SEGMENT_BLOBS, SEGMENT_RAW};
 use super::manifest::{IndexFacts, Manifest, Name, TableData};
-use super::object::{self, Chunk, Contents};
+use super::object::{self, BlobList, Chunk, Contents};
 use super::output::{Output, Queue};
 use super::parity::Protection;
 use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
@@ -120,6 +120,10 @@ pub struct ArchiveWriter<W: Write + Send + 'static> {
     packs: [PackBuilder; 2],
     segments: Vec<(u32, u32)>,
     table: Option<TableState>,
+    catalog: Option<Manifest>,
+    /// What a test makes of a segment's lists.
+    #[cfg(test)]
+    pub(crate) falsify: fn(&mut Vec<BlobList>),
 }
 
 struct TableState {
@@ -128,6 +132,9 @@ struct TableState {
     rows: u64,
     data: TableData,
     sum: RowSum,
+    /// Of the segment: positions in the writer's `blobs`, and what they weigh.
+    blobs: Vec<usize>,
+    weight: usize,
 }
 
 type Blobs<'a> = std::iter::Peekable<std::slice::Iter<'a, NewBlob>>;
@@ -185,6 +192,9 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             packs: Default::default(),
             segments: Vec::new(),
             table: None,
+            catalog: None,
+            #[cfg(test)]
+            falsify: |_| (),
         })
     }
 
@@ -193,13 +203,27 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         self.known.clone()
     }
 
-    /// Writes the two SQL files. Once, before any row.
+    /// Writes the two SQL files, and of the manifest what is known before the rows: a file that is
+    /// cut off later can be read by it. Once, before any row. The manifest's `created` and the
+    /// digests of the files are set here.
     ///
     /// # Errors
-    /// [`WriteError::Io`].
-    pub fn schema(&mut self, pre_data: &[u8], post_data: &[u8]) -> Result<(), WriteError> {
+    /// [`WriteError::Io`]; [`WriteError::Manifest`] if it cannot be encoded.
+    pub fn schema(
+        &mut self,
+        pre_data: &[u8],
+        post_data: &[u8],
+        manifest: &Manifest,
+    ) -> Result<(), WriteError> {
+        let mut catalog = manifest.catalog();
+        catalog.created = self.created;
+        catalog.schema.pre_data_digest = Digest::of(pre_data);
+        catalog.schema.post_data_digest = Digest::of(post_data);
         self.queue.entry(EntryKind::PreData, pre_data.to_vec())?;
-        self.queue.entry(EntryKind::PostData, post_data.to_vec())
+        self.queue.entry(EntryKind::PostData, post_data.to_vec())?;
+        self.queue.entry(EntryKind::Catalog, super::cbor::encode(&catalog)?)?;
+        self.catalog = Some(catalog);
+        Ok(())
     }
 
     /// Begins a table, in the manifest's order; `None` for the large objects, which come last.
@@ -217,6 +241,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             rows: 0,
             data,
             sum: RowSum::default(),
+            blobs: Vec::new(),
+            weight: 0,
         });
         Ok(())
     }
@@ -241,7 +267,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             self.take_blobs(&mut table, &mut blobs, place.end, &batch.data)?;
             table.text.extend_from_slice(rows.text);
             table.rows += rows.rows;
-            if !last && table.text.len() >= SEGMENT_MIN {
+            if !last && table.text.len().saturating_add(table.weight) >= SEGMENT_MIN {
                 self.end_segment(&mut table)?;
             }
             (from, rows_before) = (place.end, place.rows);
@@ -263,6 +289,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             table.data.blobs += 1;
             table.data.blob_bytes += blob.blob.length;
             self.take_blob(blob, data)?;
+            table.weight = table.weight.saturating_add(chunking::list_weight(blob.blob.length));
+            table.blobs.extend(self.find_blob(&blob.blob.digest));
         }
         Ok(())
     }
@@ -318,10 +346,18 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let raw = std::mem::take(&mut table.text);
         let rows = std::mem::take(&mut table.rows);
         let label = object::label(table.name.as_ref());
+        let lists = self.lists(std::mem::take(&mut table.blobs))?;
+        #[cfg(test)]
+        let lists = {
+            let mut lists = lists;
+            (self.falsify)(&mut lists);
+            lists
+        };
+        table.weight = 0;
         let object = self.queue.object(EntryKind::Segment, raw.len(), move || {
             let length = u32::try_from(raw.len()).unwrap_or(u32::MAX);
             let chunks = vec![Chunk { digest: Digest::of(&raw), length }];
-            let contents = Contents { kind: EntryKind::Segment, chunks, rows, label };
+            let contents = Contents { kind: EntryKind::Segment, chunks, rows, label, blobs: lists };
             object::encode(contents, &raw, Some(SEGMENT_LEVEL))
         })?;
         let rows = u32::try_from(rows).map_err(|_| WriteError::TooMany("rows in a segment"))?;
@@ -351,13 +387,35 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         usize::try_from(id).ok().and_then(|id| self.chunks.get(id))
     }
 
-    fn knows_blob(&self, digest: &Digest) -> bool {
+    fn find_blob(&self, digest: &Digest) -> Option<usize> {
         let same = |at: &usize| self.blobs.get(*at).is_some_and(|blob| blob.digest == *digest);
-        self.blob_places.find(hash(digest), same).is_some()
+        self.blob_places.find(hash(digest), same).copied()
+    }
+
+    /// What a segment's head says of these blobs of many chunks.
+    fn lists(&self, mut places: Vec<usize>) -> Result<Vec<BlobList>, WriteError> {
+        let digest = |place: &usize| self.blobs.get(*place).map(|blob| blob.digest);
+        places.sort_unstable_by_key(digest);
+        places.dedup();
+        let mut chunks = 0;
+        let list = |blob: &BlobInfo| {
+            chunks += blob.ids.len();
+            let ids = blob.ids.iter().filter_map(|id| self.info(*id));
+            let chunks = ids.map(|info| info.digest).collect();
+            BlobList { digest: blob.digest, length: blob.length, chunks }
+        };
+        let lists: Vec<_> = places.iter().filter_map(|at| self.blobs.get(*at)).map(list).collect();
+        if count(lists.len()) > u64::from(SEGMENT_BLOBS)
+            || count(chunks) > u64::from(SEGMENT_BLOB_CHUNKS)
+        {
+            return Err(WriteError::TooMany("chunks of the blobs of one segment"));
+        }
+        Ok(lists)
     }
 
     fn take_blob(&mut self, new: &NewBlob, data: &[u8]) -> Result<(), WriteError> {
-        if self.knows_blob(&new.blob.digest) || self.find_chunk(&new.blob.digest).is_some() {
+        if self.find_blob(&new.blob.digest).is_some() || self.find_chunk(&new.blob.digest).is_some()
+        {
             return Ok(());
         }
         if new.chunks.is_empty() {
@@ -373,7 +431,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
     }
 
     fn keep_blob(&mut self, blob: BlobRef, ids: Vec<u32>) {
-        if ids.len() > 1 && !self.knows_blob(&blob.digest) {
+        if ids.len() > 1 && self.find_blob(&blob.digest).is_none() {
             let BlobRef { digest, length } = blob;
             let at = self.blobs.len();
             self.blobs.push(BlobInfo { digest, length, ids });
@@ -435,7 +493,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             .collect();
         let level = (which == 1).then_some(PACK_LEVEL);
         let object = self.queue.object(EntryKind::Pack, raw.len(), move || {
-            let contents = Contents { kind: EntryKind::Pack, chunks, rows: 0, label: Vec::new() };
+            let (label, blobs) = (Vec::new(), Vec::new());
+            let contents = Contents { kind: EntryKind::Pack, chunks, rows: 0, label, blobs };
             object::encode(contents, &raw, level)
         })?;
         for id in ids {
@@ -552,7 +611,13 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let records = Records { entries, chunks, blobs, blob_chunks, segments };
 
         let index = output.streamed(ustar::INDEX, records.length(), |out| records.write(out))?;
+        let catalog = self.catalog.ok_or(WriteError::Internal("an archive without a schema"))?;
         manifest.created = self.created;
+        manifest.schema.pre_data_digest = catalog.schema.pre_data_digest;
+        manifest.schema.post_data_digest = catalog.schema.post_data_digest;
+        if !manifest.grew_from(&catalog) {
+            return Err(WriteError::Internal("the manifest is not that of the catalog"));
+        }
         manifest.index = IndexFacts {
             digest: index.digest,
             entries: count(records.entries.len()),

@@ -5,11 +5,14 @@
 //! is made again. The result is verified like any archive before it gets its name.
 
 mod mend;
+mod rebuild;
 mod salvage;
 mod scan;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_salvage;
 
 use std::fs::File;
 use std::io;
@@ -20,7 +23,7 @@ use serde::Serialize;
 
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
 pub use mend::mend;
 pub use salvage::{LostRows, Salvage};
@@ -203,7 +206,8 @@ fn verified(
 ) -> Result<Report, RepairError> {
     output.sync()?;
     let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(output.partial_path())?);
-    let how = VerifyOptions { level: Level::Full, memory: options.memory };
+    let how =
+        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let verified = verify::run(&disk, &how, progress)?;
     if progress.interrupted() {
         return Err(RepairError::Interrupted);
@@ -221,7 +225,8 @@ fn salvaged(
 ) -> Result<Repaired, RepairError> {
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
-    let salvage = salvage::salvage(Arc::new(source), file, options.memory, progress)?;
+    let source: Arc<dyn ReadAt> = Arc::new(source);
+    let salvage = salvage::salvage(&source, file, options.memory, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

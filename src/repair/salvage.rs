@@ -1,7 +1,8 @@
 //! What damage beyond repair leaves: a new archive of every row that is whole.
 //!
-//! It needs seal, manifest and index: without a manifest nobody knows which tables there were.
+//! Where seal, manifest or index is lost, what the entries themselves say takes their place.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::sync::Arc;
@@ -9,15 +10,19 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::RepairError;
+use super::rebuild::{Rebuilt, rebuild};
 use crate::format::batch::BatchBuilder;
 use crate::format::manifest::{Manifest, Name, TableData};
 use crate::format::parity::Protection;
-use crate::format::reader::{Archive, PackCache, Section};
+use crate::format::reader::{Archive, OpenError, PackCache, Section};
 use crate::format::rows::{self, Bytea};
 use crate::format::seal::Place;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
+
+/// Bytes of rows and blobs that the writer gets at a time.
+const BATCH: usize = 1 << 20;
 
 /// Rows that are not in the salvaged archive.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -41,37 +46,49 @@ pub struct Salvage {
     pub rows_lost: u64,
     /// Which.
     pub lost: Vec<LostRows>,
+    /// Whether manifest and index were there, so that every row that is missing is in `lost`. Without
+    /// them there may be more, of which nothing is known.
+    pub counted: bool,
 }
 
 /// Writes what is whole of `source` to `out`. A row is left out if it, or a blob of it, is damaged.
 pub(super) fn salvage(
-    source: Arc<dyn ReadAt>,
+    source: &Arc<dyn ReadAt>,
     out: File,
     memory: usize,
     progress: &dyn Progress,
 ) -> Result<Salvage, RepairError> {
     let nothing = |what: String| RepairError::Nothing(what);
-    let archive = Archive::from_file(source).map_err(|error| {
-        nothing(format!("its seal, manifest or index is lost ({error}), so its tables are unknown"))
-    })?;
+    let mut result = Salvage { counted: true, ..Salvage::default() };
+    let (archive, protected) = match Archive::from_file(Arc::clone(source)) {
+        Ok(archive) => {
+            let protected = archive.seal().tail != Place::default();
+            (archive, protected)
+        }
+        Err(OpenError::TooNew(what)) => return Err(nothing(what)),
+        Err(_) => {
+            result.counted = false;
+            let Rebuilt { archive, protected } = rebuild(source, progress)?;
+            (archive, protected)
+        }
+    };
     let text = |section| {
         archive.schema_sql(section).map_err(|error| nothing(format!("its schema is lost: {error}")))
     };
     let (pre, post) = (text(Section::PreData)?, text(Section::PostData)?);
     let manifest = archive.manifest();
     let options = WriterOptions { created: manifest.created, memory: memory / 2 };
-    let protected = archive.seal().tail != Place::default();
     let protection = protected.then(Protection::default);
     let out = BufWriter::with_capacity(256 << 10, out);
     let mut writer =
         ArchiveWriter::create_protected(out, &options, protection).map_err(write_error)?;
-    writer.schema(&pre, &post).map_err(write_error)?;
+    let mut new = manifest.clone();
+    new.source.salvaged = Some(String::new());
+    writer.schema(&pre, &post, &new).map_err(write_error)?;
     drop((pre, post));
 
     let rows = manifest.tables.iter().filter_map(|table| table.data).map(|data| data.rows).sum();
     progress.begin(Phase::Repair, rows, 0);
-    let mut result = Salvage::default();
-    let mut new = manifest.clone();
     for table in &mut new.tables {
         let Some(data) = table.data else { continue };
         let stored = table.columns.iter().filter(|column| !column.generated);
@@ -95,13 +112,36 @@ pub(super) fn salvage(
 fn note(manifest: &mut Manifest, result: &Salvage) {
     let mut tables: Vec<&str> = result.lost.iter().map(|lost| lost.table.as_str()).collect();
     tables.dedup();
-    let said = format!(
-        "SALVAGED by pgark from a damaged archive: {} rows are missing, from {}",
-        result.rows_lost,
-        if tables.is_empty() { "no table".to_owned() } else { tables.join(", ") }
-    );
-    let comment = manifest.source.comment.take();
-    manifest.source.comment = Some(comment.map_or(said.clone(), |own| format!("{said}. {own}")));
+    let from = if tables.is_empty() { String::new() } else { format!(" of {}", tables.join(", ")) };
+    let unknown = match (result.counted, result.rows_lost) {
+        (true, _) => "",
+        (false, 0) => ", and how many were never found is not known",
+        (false, _) => "; how many more were never found is not known",
+    };
+    let said = format!("{} rows{from} could not be read{unknown}", result.rows_lost);
+    manifest.source.salvaged = Some(said);
+}
+
+/// A value of a row that is whole.
+enum Field<'t> {
+    Null,
+    Text(Cow<'t, [u8]>),
+    Blob(Vec<u8>),
+}
+
+impl Field<'_> {
+    /// Hands it on; bytes that it has besides its row's text.
+    fn give(&self, builder: &mut BatchBuilder) -> usize {
+        match self {
+            Self::Null => builder.null(),
+            Self::Text(value) => builder.text(value),
+            Self::Blob(bytes) => {
+                builder.blob(bytes);
+                return bytes.len();
+            }
+        }
+        0
+    }
 }
 
 struct Copying<'a> {
@@ -132,17 +172,27 @@ impl Copying<'_> {
             let count = self.archive.index().segment(number).map_or(0, |one| u64::from(one.rows));
             match self.archive.segment(number) {
                 Ok(text) => {
+                    let mut builder = BatchBuilder::new(writer.known());
+                    let mut bytes = 0;
                     for line in rows::rows(&text) {
-                        let mut builder = BatchBuilder::new(writer.known());
-                        match self.row(line, &mut builder, &mut cache) {
-                            Ok(()) => {
+                        match self.row(line, &mut cache) {
+                            Ok(fields) => {
+                                bytes += line.len();
+                                for field in fields {
+                                    bytes += field.give(&mut builder);
+                                }
                                 builder.end_row();
-                                writer.batch(&builder.finish()).map_err(write_error)?;
                             }
                             Err(what) => self.lose(result, row, 1, what),
                         }
                         row += 1;
+                        if bytes >= BATCH {
+                            writer.batch(&builder.finish()).map_err(write_error)?;
+                            builder = BatchBuilder::new(writer.known());
+                            bytes = 0;
+                        }
                     }
+                    writer.batch(&builder.finish()).map_err(write_error)?;
                 }
                 Err(error) => {
                     self.lose(result, row, count, error.to_string());
@@ -156,27 +206,18 @@ impl Copying<'_> {
         Ok(kept)
     }
 
-    /// Copies one row with its blobs; why not, if one of them is damaged.
-    fn row(
-        &self,
-        line: &[u8],
-        builder: &mut BatchBuilder,
-        cache: &mut PackCache,
-    ) -> Result<(), String> {
-        if self.bytea.is_empty() {
-            return Ok(());
-        }
+    /// Reads one row with its blobs; why not, if one of them is damaged.
+    fn row<'t>(&self, line: &'t [u8], cache: &mut PackCache) -> Result<Vec<Field<'t>>, String> {
+        let mut out = Vec::with_capacity(self.bytea.len());
         for (field, bytea) in rows::fields(line).zip(&self.bytea) {
             if !bytea {
-                match rows::unescape(field).map_err(|error| error.to_string())? {
-                    Some(value) => builder.text(&value),
-                    None => builder.null(),
-                }
+                let value = rows::unescape(field).map_err(|error| error.to_string())?;
+                out.push(value.map_or(Field::Null, Field::Text));
                 continue;
             }
-            match rows::bytea(field).map_err(|error| error.to_string())? {
-                None => builder.null(),
-                Some(Bytea::Inline(bytes)) => builder.blob(&bytes),
+            out.push(match rows::bytea(field).map_err(|error| error.to_string())? {
+                None => Field::Null,
+                Some(Bytea::Inline(bytes)) => Field::Blob(bytes),
                 Some(Bytea::Blob(blob)) => {
                     let mut bytes = Vec::new();
                     let mut take = |piece: &[u8]| {
@@ -185,11 +226,11 @@ impl Copying<'_> {
                     };
                     let read = self.archive.blob(blob, cache, &mut take);
                     read.map_err(|error| error.to_string())?;
-                    builder.blob(&bytes);
+                    Field::Blob(bytes)
                 }
-            }
+            });
         }
-        Ok(())
+        Ok(out)
     }
 
     fn lose(&self, result: &mut Salvage, row: u64, rows: u64, what: String) {

@@ -8,9 +8,9 @@ use crate::io::ReadAt;
 use crate::progress::Progress;
 
 /// Bytes read at a time.
-const READ: u64 = 1 << 20;
+pub(super) const READ: u64 = 1 << 20;
 /// What is read at a time where that fails: a sector of most disks.
-const SECTOR: u64 = 4096;
+pub(super) const SECTOR: u64 = 4096;
 
 /// The heads of all parity blocks of a file of which one of the two copies is whole.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use crate::progress::Silent;
 /// Windows of at most 16 KiB.
 const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     Manifest {
         format: Manifest::FORMAT.into(),
         version: 1,
@@ -36,7 +36,7 @@ fn manifest() -> Manifest {
     }
 }
 
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let step = || {
         state ^= state << 13;
@@ -48,10 +48,15 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Large objects of these sizes.
-fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
-    let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
+pub(super) fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
+    archive_of(1_700_000_000, sizes, protection)
+}
+
+/// The same, made at another time.
+pub(super) fn archive_of(created: u64, sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
+    let options = WriterOptions { created, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
-    writer.schema(b"", b"").unwrap();
+    writer.schema(b"", b"", &manifest()).unwrap();
     writer.begin_table(None::<&Name>).unwrap();
     for (number, size) in (1_u64..).zip(sizes) {
         let mut builder = BatchBuilder::new(writer.known());
@@ -78,9 +83,14 @@ fn mended_from(file: &dyn ReadAt) -> (RepairReport, Vec<u8>) {
     (report, target)
 }
 
-fn verdict(bytes: Vec<u8>) -> Report {
+pub(super) fn verdict(bytes: Vec<u8>) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(bytes);
-    verify::run(&file, &VerifyOptions { level: Level::Full, memory: 1 << 20 }, &Silent).unwrap()
+    verify::run(
+        &file,
+        &VerifyOptions { level: Level::Full, memory: 1 << 20, ..VerifyOptions::default() },
+        &Silent,
+    )
+    .unwrap()
 }
 
 #[track_caller]
@@ -254,50 +264,6 @@ fn the_repaired_file_appears_only_if_it_is_whole() {
     std::fs::write(path("bad"), &bad).unwrap();
     let done = run(&RepairOptions { output: path("other"), ..options }, &Silent).unwrap();
     assert!(!done.report.whole && !path("other").exists());
-}
-
-/// What is beyond repair is left out, and said; all else is in a new archive that verifies.
-#[test]
-fn rows_that_are_whole_are_salvaged() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let sizes = [500, 4_300_000, 70_000, 500, 10];
-    for protection in [None, Some(Protection { share: 4, ..Protection::default() })] {
-        let good = archive(&sizes, protection);
-        let mut bad = good.clone();
-        // Within the one large value.
-        bad[1_000_000..2_500_000].fill(0);
-        std::fs::write(path("bad"), &bad).unwrap();
-        let options = RepairOptions {
-            file: path("bad"),
-            output: path("salvaged"),
-            overwrite: true,
-            memory: 64 << 20,
-            salvage: true,
-        };
-        let done = run(&options, &Silent).unwrap();
-        assert!(!done.report.whole);
-        let salvage = done.salvaged.unwrap();
-        let hit = |row: u64| {
-            salvage.lost.iter().any(|lost| lost.row <= row && row < lost.row + lost.rows)
-        };
-        // What shares a pack with it may be lost too.
-        assert!(hit(2) && !hit(3) && !hit(5), "{salvage:#?}");
-        assert_eq!(salvage.rows_kept + salvage.rows_lost, 5);
-        let bytes = std::fs::read(path("salvaged")).unwrap();
-        let report = verdict(bytes.clone());
-        assert!(report.ok && report.rows == salvage.rows_kept, "{:#?}", report.findings);
-        let opened = crate::format::reader::Archive::from_file(Arc::new(bytes)).unwrap();
-        let comment = opened.manifest().source.comment.clone().unwrap();
-        assert!(comment.starts_with("SALVAGED") && comment.contains("large objects"), "{comment}");
-        // Not damaged at all: repaired, never salvaged.
-        std::fs::write(path("bad"), &good).unwrap();
-        let done = run(&options, &Silent).unwrap();
-        assert!(protection.is_none() || done.report.whole && done.salvaged.is_none());
-        // Without its end nobody knows its tables.
-        std::fs::write(path("bad"), &good[..good.len() / 2]).unwrap();
-        assert!(matches!(run(&options, &Silent), Err(RepairError::Nothing(_))));
-    }
 }
 
 /// Verification must see every byte of parity too.

@@ -35,7 +35,7 @@ use crate::format::reader::{Archive, OpenError, ReadError};
 use crate::io::{DiskFile, ReadAt};
 use crate::pg::{Params, PgError, Session, literal, qualified};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{self, Code, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 pub use choices::Choices;
 pub use convert::RowProblem;
 use place::Director;
@@ -339,7 +339,8 @@ pub fn run_as(
     let file: Arc<dyn ReadAt> =
         Arc::new(DiskFile::open(path).map_err(|error| open(OpenError::Io(error)))?);
     let started = Instant::now();
-    let level = VerifyOptions { level: Level::Full, memory: options.memory };
+    let level =
+        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let verified = match verify::run(&file, &level, progress.as_ref()) {
         Ok(report) => report,
         Err(_) if progress.interrupted() => return Err(RestoreError::Interrupted),
@@ -351,11 +352,8 @@ pub fn run_as(
     if verified.too_new {
         return Err(RestoreError::TooNew { path: path.clone(), report: Box::new(verified) });
     }
-    let only_references = |report: &Report| {
-        let mut errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
-        errors.all(|finding| finding.code.id() == "E603")
-    };
-    if !(verified.ok || how.choices.not_valid && only_references(&verified)) {
+    let mut errors = verified.findings.iter().filter(|f| f.severity == Severity::Error);
+    if errors.any(|finding| forbids(finding.code, &how.choices)) {
         return Err(RestoreError::Damaged { path: path.clone(), report: Box::new(verified) });
     }
     let verifying = started.elapsed();
@@ -381,6 +379,17 @@ pub fn run_as(
         restoring: done.restoring,
         comparing: done.comparing,
     })
+}
+
+/// Whether an error of verification is a reason not to restore: the archive is damaged, or the target
+/// would refuse the rows. What only a rule asks for, and an image that was broken in the source, are
+/// restored as they were.
+fn forbids(code: Code, choices: &Choices) -> bool {
+    match code {
+        Code::DanglingForeignKey => !choices.not_valid,
+        Code::RuleNamesNothing | Code::DanglingSoftReference | Code::CountRule => false,
+        code => !code.id().starts_with("E7"),
+    }
 }
 
 /// What was done, the database it is in, and the one that was kept.

@@ -62,6 +62,9 @@ pub(super) fn check(context: &Context<'_>, manifest: &Manifest) {
         let what = format!("the encoding of {} is SQL_ASCII", manifest.source.database);
         context.findings.add(Finding::new(Code::EncodingNotChecked, what));
     }
+    if let Some(missing) = &manifest.source.salvaged {
+        context.findings.add(Finding::new(Code::Salvaged, missing.clone()));
+    }
     if manifest.source.standby {
         for table in manifest.tables.iter().filter(|table| table.unlogged && table.data.is_some()) {
             let what = "it is unlogged, and the archive was made from a standby";
@@ -130,6 +133,7 @@ pub(super) fn texts(context: &Context<'_>, manifest: Option<&Manifest>) {
         let Ok(entry) = context.index.entry(number) else { continue };
         let limit = match entry.kind {
             EntryKind::Pack | EntryKind::Segment | EntryKind::Parity => continue,
+            EntryKind::Catalog => limits::MANIFEST,
             _ => limits::SCHEMA_SQL,
         };
         if entry.length > limit {
@@ -153,13 +157,34 @@ pub(super) fn texts(context: &Context<'_>, manifest: Option<&Manifest>) {
             continue;
         }
         let Some(manifest) = manifest else { continue };
-        let slices = match entry.kind {
-            EntryKind::PreData => &manifest.schema.pre_data,
-            EntryKind::PostData => &manifest.schema.post_data,
+        let schema = &manifest.schema;
+        let (slices, digest) = match entry.kind {
+            EntryKind::PreData => (&schema.pre_data, schema.pre_data_digest),
+            EntryKind::PostData => (&schema.post_data, schema.post_data_digest),
+            EntryKind::Catalog => {
+                grown(context, &entry.name(), &bytes, manifest);
+                continue;
+            }
             _ => continue,
         };
+        if digest != entry.digest {
+            let what = format!("the manifest says that its digest is {digest}");
+            context
+                .findings
+                .add(Finding::new(Code::ManifestIndexDisagree, what).entry(entry.name()));
+        }
         sql(context, &entry.name(), &bytes, slices, manifest.source.encoding != "SQL_ASCII");
     }
+}
+
+/// Whether the catalog says what the manifest says, as far as it could.
+fn grown(context: &Context<'_>, name: &str, bytes: &[u8], manifest: &Manifest) {
+    let what = match reader::parse_manifest(bytes) {
+        Ok(catalog) if manifest.grew_from(&catalog) => return,
+        Ok(_) => "it says something else than the manifest".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    context.findings.add(Finding::new(Code::CatalogDiffers, what).entry(name));
 }
 
 fn sql(context: &Context<'_>, name: &str, bytes: &[u8], slices: &[SchemaObject], utf8: bool) {

@@ -1,6 +1,7 @@
 //! Rows: each segment decoded, each row taken apart, each value looked at.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -16,9 +17,9 @@ use super::values::{self, Check, Fault};
 use super::work::{Bits, Counter, workers};
 use super::{Context, VerifyError};
 use crate::format::digest::Digest;
-use crate::format::index::SegmentRecord;
+use crate::format::index::{EntryRecord, SegmentRecord};
 use crate::format::manifest::{Column, Manifest, TableData};
-use crate::format::object;
+use crate::format::object::{self, BlobList, Head};
 use crate::format::rows::{self, BlobRef, Bytea};
 use crate::format::ustar::EntryKind;
 
@@ -80,6 +81,7 @@ pub(super) fn check(
             sorter: Sorter::new(budget),
             blobs: Sorter::new(budget),
             scratch: Vec::new(),
+            referred: HashSet::new(),
         };
         while let Some(number) = segments.take() {
             context.go_on()?;
@@ -134,6 +136,8 @@ struct Worker<'a> {
     sorter: Sorter<RECORD>,
     blobs: Sorter<{ blobs::RECORD }>,
     scratch: Vec<u8>,
+    /// Blobs of many chunks that the segment's rows refer to.
+    referred: HashSet<Digest>,
 }
 
 impl Worker<'_> {
@@ -177,6 +181,10 @@ impl Worker<'_> {
                     let finding = Finding::new(Code::IndexObjectDisagree, what);
                     context.findings.add(finding.entry(entry.name()).table(&stretch.shown));
                 }
+                for what in head.blobs.iter().filter_map(|blob| self.listed(blob)) {
+                    let finding = Finding::new(Code::SegmentBlobs, what);
+                    context.findings.add(finding.entry(entry.name()).table(&stretch.shown));
+                }
             }
             let raw = raw.and_then(|raw| {
                 if head.is_some_and(|head| object::check_chunks(head, raw).is_ok()) {
@@ -188,7 +196,11 @@ impl Worker<'_> {
             });
             match raw {
                 Ok(raw) => {
+                    self.referred.clear();
                     let tally = self.text(at, stretch, fields, before, raw)?;
+                    if let Some(head) = head {
+                        self.lists_all(head, &entry, &stretch.shown);
+                    }
                     if let Some(head) = head.filter(|head| head.rows != tally.sum.rows) {
                         let what = format!(
                             "its head says {} rows, it holds {}",
@@ -217,6 +229,38 @@ impl Worker<'_> {
         context.progress.bytes(entry.length);
         self.count(at, tally);
         Ok(())
+    }
+
+    /// Why the index does not have this blob as a segment's head lists it.
+    fn listed(&self, blob: &BlobList) -> Option<String> {
+        let index = self.context.index;
+        let same = index.find_blob(&blob.digest).is_some_and(|(_, record)| {
+            let chunk = |at: u64| {
+                let number = index.blob_chunk(record.first.checked_add(at)?).ok()?;
+                Some(index.chunk(number).ok()?.digest)
+            };
+            record.length == blob.length
+                && usize::try_from(record.count) == Ok(blob.chunks.len())
+                && (0..).zip(&blob.chunks).all(|(at, digest)| chunk(at) == Some(*digest))
+        });
+        (!same)
+            .then(|| format!("the index does not have blob {} as its head lists it", blob.digest))
+    }
+
+    /// A head lists exactly the blobs of many chunks that its rows refer to.
+    fn lists_all(&self, head: &Head, entry: &EntryRecord, table: &str) {
+        let listed: HashSet<Digest> = head.blobs.iter().map(|blob| blob.digest).collect();
+        let missing = self.referred.iter().find(|digest| !listed.contains(digest));
+        let extra = listed.iter().find(|digest| !self.referred.contains(digest));
+        for (digest, what) in [
+            (missing, "its rows refer to a blob of many chunks that its head does not list"),
+            (extra, "its head lists a blob that none of its rows refers to"),
+        ] {
+            if let Some(digest) = digest {
+                let finding = Finding::new(Code::SegmentBlobs, what).entry(entry.name());
+                self.context.findings.add(finding.table(table).blob(digest));
+            }
+        }
     }
 
     fn count(&self, at: usize, more: Tally) {
@@ -253,6 +297,13 @@ impl Worker<'_> {
             }
             if let Some(values) = self.row(stretch, fields, number, row, &mut tally) {
                 self.keys(at, stretch, &values, number, row)?;
+                for cell in &values.0 {
+                    if let Some(Cell::Blob(digest)) = cell
+                        && self.context.index.find_blob(digest).is_some()
+                    {
+                        self.referred.insert(*digest);
+                    }
+                }
                 self.work.counts.row(at, &values);
                 let (wanted, blobs) = (self.work.wanted, &mut self.blobs);
                 wanted.row(self.context, self.stored, at, number, &values, blobs)?;

@@ -12,7 +12,7 @@ use crate::format::digest::Digest;
 use crate::format::index::{EntryRecord, Index};
 use crate::format::limits::{self, BLOCK};
 use crate::format::manifest::Manifest;
-use crate::format::object::{HEAD_FIXED, ObjectError};
+use crate::format::object::{HEAD_FIXED, HEAD_MAX, ObjectError};
 use crate::format::parity;
 use crate::format::reader::{self, OpenError, ReadError, Tail};
 use crate::format::seal::{self, Place, Seal};
@@ -213,7 +213,6 @@ fn past_end(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
 /// Whether the frame that the head claims to be has the digest that is the object's name.
 fn head_is_as_written(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
     let mut fixed = [0; HEAD_FIXED];
-    let most = 4 << 20;
     if file.read_exact_at(&mut fixed, entry.offset).is_err() {
         return false;
     }
@@ -221,7 +220,7 @@ fn head_is_as_written(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
         Some(payload) => u64::from(u32::from_le_bytes(*payload)) + 8,
         None => return false,
     };
-    if length > most || length > entry.length {
+    if length > HEAD_MAX || length > entry.length {
         return false;
     }
     let mut head = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -229,12 +228,13 @@ fn head_is_as_written(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
 }
 
 /// The entries that every archive begins with, in their order.
-const FIXED: [EntryKind; 5] = [
+const FIXED: [EntryKind; 6] = [
     EntryKind::Readme,
     EntryKind::Recover,
     EntryKind::Spec,
     EntryKind::PreData,
     EntryKind::PostData,
+    EntryKind::Catalog,
 ];
 
 /// Holds the index's entries against the file: kinds and their order, no gap, no overlap, no

@@ -10,6 +10,7 @@ use crate::format::manifest::{
     Collation, Column, Enum, ForeignKey, IndexFacts, Key, Manifest, Match, Name, OwnedBy, Schema,
     SchemaObject, Sequence, Source, Table, TableKind, TypeKind, TypeRef,
 };
+use crate::format::object::BlobList;
 use crate::format::seal;
 use crate::format::ustar;
 use crate::format::writer::{ArchiveWriter, WriterOptions};
@@ -22,7 +23,7 @@ fn type_ref(name: &str) -> TypeRef {
     }
 }
 
-pub(super) fn column(name: &str, of: &str, not_null: bool) -> Column {
+pub(crate) fn column(name: &str, of: &str, not_null: bool) -> Column {
     Column {
         name: name.into(),
         sql_type: of.into(),
@@ -49,7 +50,7 @@ pub(super) fn key(name: &str, columns: &[&str]) -> Key {
     }
 }
 
-pub(super) fn table(name: &str, columns: Vec<Column>, primary_key: Option<Key>) -> Table {
+pub(crate) fn table(name: &str, columns: Vec<Column>, primary_key: Option<Key>) -> Table {
     Table {
         name: Name::new("public", name),
         kind: TableKind::Plain,
@@ -160,7 +161,7 @@ pub(super) fn sample() -> Sample {
         source: Source { encoding: "UTF8".into(), ..Source::default() },
         schema: Schema {
             pre_data: vec![object("category", 0, 23), object("image", 23, 20)],
-            post_data: Vec::new(),
+            ..Schema::default()
         },
         enums: vec![Enum {
             name: Name::new("public", "mood"),
@@ -193,12 +194,27 @@ pub(super) fn sample() -> Sample {
 }
 
 impl Sample {
-    /// The archive, whose manifest `change` may falsify after the rows were written.
-    pub(super) fn write_with(&self, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    /// The archive, whose manifest `change` may falsify, and the catalog with it.
+    pub(super) fn write_with(&self, change: impl Fn(&mut Manifest)) -> Vec<u8> {
+        self.write_falsified(change, |_| ())
+    }
+
+    /// The same, with other lists of blobs in the heads of segments.
+    fn write_falsified(
+        &self,
+        change: impl Fn(&mut Manifest),
+        lists: fn(&mut Vec<BlobList>),
+    ) -> Vec<u8> {
         let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
         let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
-        writer.schema(&self.pre, b"").unwrap();
+        writer.falsify = lists;
         let mut manifest = self.manifest.clone();
+        let mut early = manifest.clone();
+        for table in early.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned) {
+            table.data = Some(crate::format::manifest::TableData::default());
+        }
+        change(&mut early);
+        writer.schema(&self.pre, b"", &early).unwrap();
         let stored =
             manifest.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned);
         for (table, rows) in stored.zip(&self.rows) {
@@ -237,7 +253,8 @@ impl Sample {
 
 fn check(bytes: Vec<u8>, level: Level) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(bytes);
-    run(&file, &VerifyOptions { level, memory: 1 << 20 }, &Silent).unwrap()
+    run(&file, &VerifyOptions { level, memory: 1 << 20, ..VerifyOptions::default() }, &Silent)
+        .unwrap()
 }
 
 pub(super) fn full(bytes: Vec<u8>) -> Report {
@@ -495,13 +512,13 @@ fn an_index_that_lies_is_seen_through() {
     let told = full(reindex(&bytes, |index| index[chunk(0) + 40] ^= 1)).findings;
     assert!(told.iter().any(|f| f.code == Code::IndexObjectDisagree), "{told:#?}");
     // The blob's length: the index and the row disagree.
-    exactly(&full(reindex(&bytes, |index| index[blob + 32] ^= 1)).findings, &["E309"]);
+    exactly(&full(reindex(&bytes, |index| index[blob + 32] ^= 1)).findings, &["E309", "E315"]);
     // The order of the blob's chunks.
     let swapped = reindex(&bytes, |index| {
         let (one, two) = index[lists..lists + 8].split_at_mut(4);
         one.swap_with_slice(two);
     });
-    exactly(&full(swapped).findings, &["E310", "E311"]);
+    exactly(&full(swapped).findings, &["E310", "E311", "E315"]);
     // Rows of a segment.
     exactly(&full(reindex(&bytes, |index| index[segments + 4] += 1)).findings, &["E307"]);
     // Two segments swapped: the rows are those of another table.
@@ -520,6 +537,34 @@ fn an_index_that_lies_is_seen_through() {
     // The place of an entry.
     let told = full(reindex(&bytes, |index| index[64 + 56 + 9] ^= 8)).findings;
     assert!(told.iter().any(|f| matches!(f.code, Code::Gap | Code::Overlap)), "{told:#?}");
+}
+
+/// What is there for a file without its end has to be right in one that has it.
+#[test]
+fn catalog_and_lists_say_what_manifest_and_index_say() {
+    let bytes = sample().write();
+    let edited = |edit: &dyn Fn(&mut Manifest)| {
+        full(reseal(&bytes, |_, manifest| {
+            let mut decoded: Manifest = crate::format::cbor::decode(manifest).unwrap();
+            edit(&mut decoded);
+            *manifest = crate::format::cbor::encode(&decoded).unwrap();
+        }))
+    };
+    exactly(&edited(&|manifest| manifest.source.database = "other".into()).findings, &["E208"]);
+    exactly(&edited(&|manifest| manifest.sequences[0].last_value = 9).findings, &[]);
+    let other = |manifest: &mut Manifest| manifest.schema.pre_data_digest = Digest([7; 32]);
+    exactly(&edited(&other).findings, &["E206", "E208"]);
+    let salvaged = |manifest: &mut Manifest| manifest.source.salvaged = Some("2 rows".into());
+    let told = sample().write_with(salvaged);
+    exactly(&full(told).findings, &["W209"]);
+    for falsify in [(|lists| lists.clear()) as fn(&mut Vec<BlobList>), |lists| {
+        let digest = lists.last().map_or(Digest([9; 32]), |list| list.digest);
+        lists.push(BlobList { digest: Digest([255; 32]), length: 70_000, chunks: vec![digest; 2] });
+    }] {
+        let told = full(sample().write_falsified(|_| (), falsify)).findings;
+        assert!(told.iter().all(|finding| finding.code == Code::SegmentBlobs), "{told:#?}");
+        assert!(!told.is_empty());
+    }
 }
 
 /// Every byte of index and manifest, changed and sealed again: digests do not stop these at the

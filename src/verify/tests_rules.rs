@@ -27,7 +27,7 @@ fn picture(name: &str) -> Vec<u8> {
 fn with(sample: &Sample, text: &str) -> Report {
     let file: Arc<dyn ReadAt> = Arc::new(sample.write());
     let rules = RuleFile::parse(text).unwrap();
-    let options = VerifyOptions { level: Level::Full, memory: 1 << 20 };
+    let options = VerifyOptions { level: Level::Full, memory: 1 << 20, ..VerifyOptions::default() };
     run_with_rules(&file, &options, Some(&rules), &Silent).unwrap()
 }
 
@@ -308,7 +308,7 @@ fn rules_that_the_archive_carries_are_used_unless_others_are_given() {
     // A manifest may carry a rule about what it does not have.
     let mut rules = rules;
     rules.references[0].columns[0] = "nothing".into();
-    let lying = bad.write_with(|manifest| manifest.rules = Some(rules));
+    let lying = bad.write_with(|manifest| manifest.rules = Some(rules.clone()));
     exactly(&full(lying).findings, &["E609"]);
 }
 

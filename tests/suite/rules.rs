@@ -55,6 +55,18 @@ fn the_samples_rules_hold_and_break() {
         told,
         [("E610", "id = 5"), ("E702", "id = 3"), ("E703", "id = 4"), ("E704", "id = 4")]
     );
+    // What was wrong in the source is no reason to keep it from being restored, and is told.
+    let target = server.database("restored");
+    let mut restore = server.pgark(PGARK);
+    let restored =
+        restore.arg("restore").arg(&bad).args(["--to", &server.url(&target)]).output().unwrap();
+    assert_eq!(restored.status.code(), Some(0), "{}", String::from_utf8_lossy(&restored.stderr));
+    let words = String::from_utf8(restored.stdout).unwrap();
+    assert!(words.contains("restored as it was: see pgark verify"), "{words}");
+    assert_eq!(
+        server.psql(&target, "SELECT count(*) FROM image"),
+        server.psql(&source, "SELECT count(*) FROM image")
+    );
     // A rule about what is not there stops create; nothing is left behind.
     let wrong = dir.path().join("wrong.toml");
     std::fs::write(&wrong, "\n[[count]]\ntable = 'nothing'\nat_least = 1\n").unwrap();

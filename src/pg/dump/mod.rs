@@ -116,7 +116,7 @@ pub async fn dump_schema(snapshot: &Snapshot, command: &str) -> Result<SchemaTex
     Ok(SchemaText {
         pre: pre.text,
         post: post.text,
-        schema: Schema { pre_data: pre.objects, post_data: post.objects },
+        schema: Schema { pre_data: pre.objects, post_data: post.objects, ..Schema::default() },
         pg_dump_version: dumped.version,
         warnings: dumped.warnings,
     })

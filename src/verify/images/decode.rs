@@ -14,7 +14,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
-use super::Kind;
+use super::{Kind, parts};
 
 /// Longest image that is decoded, in bytes as stored.
 pub(in crate::verify) const ENCODED: u64 = 128 << 20;
@@ -83,18 +83,27 @@ fn dimensions<D: ImageDecoder>(decoder: Result<D, ImageError>) -> Result<u64, Fa
 
 /// Decodes an image of a type that [`Kind::decodes`].
 pub(in crate::verify) fn decode(kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
-    guarded(|| match kind {
-        Kind::Png => png(bytes),
-        Kind::Jpeg => jpeg(bytes),
-        Kind::Gif => {
-            let decoder = GifDecoder::new(Cursor::new(bytes)).map_err(fault)?;
-            frames(decoder)?;
-            gif_end(bytes)
+    guarded(|| {
+        match kind {
+            Kind::Png => png(bytes)?,
+            Kind::Gif => frames(GifDecoder::new(Cursor::new(bytes)).map_err(fault)?)?,
+            Kind::Jpeg | Kind::WebP => {}
+            Kind::Svg => return svg(bytes),
+            _ => return Err(Fault::Unsupported(format!("{} is not decoded", kind.media_type()))),
         }
-        Kind::WebP => webp(bytes),
-        Kind::Svg => svg(bytes),
-        _ => Err(Fault::Unsupported(format!("{} is not decoded", kind.media_type()))),
+        // A decoder is content once it has all pixels; what follows may be cut off.
+        parts::follow(kind, bytes)?;
+        match kind {
+            Kind::Jpeg => jpeg(bytes),
+            Kind::WebP => webp(bytes),
+            _ => Ok(()),
+        }
     })
+}
+
+/// Follows an image of a type that [`Kind::decodes`] to its end, without its pixels.
+pub(in crate::verify) fn follow(kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
+    if kind == Kind::Svg { guarded(|| svg(bytes)) } else { parts::follow(kind, bytes) }
 }
 
 /// Decoders are written with care, and yet a hostile image may find a panic in one.
@@ -181,8 +190,7 @@ fn png(bytes: &[u8]) -> Result<(), Fault> {
     }
     let mut reader = decoder.read_info().map_err(png_fault)?;
     while reader.next_interlaced_row().map_err(png_fault)?.is_some() {}
-    reader.finish().map_err(png_fault)?;
-    png_end(bytes)
+    reader.finish().map_err(png_fault)
 }
 
 fn png_fault(error: png::DecodingError) -> Fault {
@@ -197,55 +205,9 @@ fn png_fault(error: png::DecodingError) -> Fault {
     }
 }
 
-/// The decoder is content once it has all pixels; what follows may be cut off.
-fn png_end(bytes: &[u8]) -> Result<(), Fault> {
-    let mut rest = bytes.get(8..).unwrap_or_default();
-    loop {
-        let chunk = rest.split_first_chunk::<4>().and_then(|(length, after)| {
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            let (name, after) = after.split_first_chunk::<4>()?;
-            Some((name, after.get(length.checked_add(4)?..)?))
-        });
-        match chunk {
-            None => return Err(Fault::Damaged("it is cut off after its pixels".into())),
-            Some((b"IEND", _)) => return Ok(()),
-            Some((_, after)) => rest = after,
-        }
-    }
-}
-
 fn webp(bytes: &[u8]) -> Result<(), Fault> {
-    let declared = bytes.get(4..8).and_then(|length| length.first_chunk::<4>());
-    let declared = declared.map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
-    if declared.saturating_add(8) > u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
-        return Err(Fault::Damaged("it is cut off".into()));
-    }
     let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(fault)?;
     if decoder.has_animation() { frames(decoder) } else { whole(decoder) }
-}
-
-/// A GIF ends with a trailer after its last block; the decoder does without it.
-fn gif_end(bytes: &[u8]) -> Result<(), Fault> {
-    let cut = || Fault::Damaged("it is cut off after a picture".into());
-    let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
-    let flags = *bytes.get(10).ok_or_else(cut)?;
-    let mut at = 13 + table(flags);
-    loop {
-        at = match bytes.get(at).ok_or_else(cut)? {
-            0x3b => return Ok(()),
-            0x21 => at + 2,
-            // The descriptor, its colours, and the length of the first codes.
-            0x2c => at + 11 + table(*bytes.get(at + 9).ok_or_else(cut)?),
-            _ => return Err(Fault::Damaged("there is no block where one must be".into())),
-        };
-        loop {
-            let length = *bytes.get(at).ok_or_else(cut)?;
-            at += 1 + usize::from(length);
-            if length == 0 {
-                break;
-            }
-        }
-    }
 }
 
 fn jpeg_fault(error: DecodeErrors) -> Fault {
@@ -268,7 +230,6 @@ fn jpeg_fault(error: DecodeErrors) -> Fault {
 
 /// Strictly: a lenient decoder fills what is missing with grey and says nothing.
 fn jpeg(bytes: &[u8]) -> Result<(), Fault> {
-    jpeg_end(bytes)?;
     let most = usize::from(u16::MAX);
     let options =
         DecoderOptions::default().set_strict_mode(true).set_max_width(most).set_max_height(most);
@@ -283,34 +244,6 @@ fn jpeg(bytes: &[u8]) -> Result<(), Fault> {
     fits(number(width), number(height), jpeg_need(&mut decoder))?;
     let mut pixels = vec![0; decoder.output_buffer_size().unwrap_or(0)];
     decoder.decode_into(&mut pixels).map_err(jpeg_fault)
-}
-
-/// Follows the segments to the end of the image. A file that was cut off has none; nor does a
-/// thumbnail within a segment count as one.
-fn jpeg_end(bytes: &[u8]) -> Result<(), Fault> {
-    let cut = || Fault::Damaged("it is cut off".into());
-    let mut at = 2;
-    loop {
-        // What is not a marker here is the data of a scan: in it FF is followed by 0 or a restart.
-        let rest = bytes.get(at..).unwrap_or_default();
-        let marker = rest
-            .windows(2)
-            .position(
-                |pair| matches!(pair, [0xff, code] if !matches!(code, 0 | 0xff | 0xd0..=0xd7)),
-            )
-            .ok_or_else(cut)?;
-        let code = rest.get(marker + 1).copied().unwrap_or(0);
-        at += marker + 2;
-        if code == 0xd9 {
-            return Ok(());
-        }
-        // Markers without a segment.
-        if !matches!(code, 0x01 | 0xd8) {
-            let length =
-                bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()).ok_or_else(cut)?;
-            at += usize::from(u16::from_be_bytes(*length));
-        }
-    }
 }
 
 /// An SVG is read as XML: well-formed, one root, and that is `svg`. Nothing in it is expanded or

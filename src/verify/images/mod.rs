@@ -1,7 +1,8 @@
 //! Images: of which type some bytes are, and whether they decode.
 
 mod decode;
+mod parts;
 mod sniff;
 
-pub(super) use decode::{ENCODED, Fault, decode, need};
+pub(super) use decode::{ENCODED, Fault, decode, follow, need};
 pub(super) use sniff::{Declared, HEAD, Kind, declared, sniff};
