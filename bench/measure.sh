@@ -34,4 +34,4 @@ done
 cargo build --release --locked
 pgark=$(cargo metadata --format-version 1 --no-deps --locked |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release/pgark
-exec python3 bench/measure.py --bin "$cache/postgresql/$major/bin" --images "$images" --pgark "$pgark" "$@"
+exec python3 "bench/${PGARK_BENCH:-measure.py}" --bin "$cache/postgresql/$major/bin" --images "$images" --pgark "$pgark" "$@"

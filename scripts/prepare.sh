@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What building and testing needs besides Rust: makes sure it is there.
 #
-#   scripts/prepare.sh [build] [servers]
+#   scripts/prepare.sh [build] [servers] [fuzz] [restic]
 #
 # As root on Debian or Ubuntu it installs what is missing, saying so; else it says what to install.
 set -euo pipefail
@@ -32,6 +32,13 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
         # A server as root runs as another user.
         need setpriv util-linux
+        ;;
+    restic)
+        need restic restic
+        ;;
+    fuzz)
+        # libFuzzer is C++.
+        need c++ g++
         ;;
     *)
         echo "prepare.sh: unknown part: $part" >&2

@@ -126,6 +126,24 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         }
         RestoreError::Server(error)
         | RestoreError::Object { source: error, .. }
+        | RestoreError::Load { source: error, .. }
+            if error.code().is_some_and(|code| code.code() == "42501") =>
+        {
+            trouble.hint(
+                "the role may not make or fill this: connect as one that may, a superuser as a rule",
+            )
+        }
+        RestoreError::Object { source, .. }
+            if source.code().is_some_and(|code| code.code() == "42601") =>
+        {
+            trouble.hint(
+                "the SQL is that of an older version, and a newer server has more keywords: rename \
+                 in the source what is a keyword now and make another archive, or restore on a \
+                 server of the source's version",
+            )
+        }
+        RestoreError::Server(error)
+        | RestoreError::Object { source: error, .. }
         | RestoreError::Load { source: error, .. } => server(trouble, error),
         RestoreError::Rows { .. } | RestoreError::Count { .. } => trouble,
         RestoreError::Archive(_) => trouble.hint("pgark verify says what is lost and what is safe"),
@@ -235,8 +253,8 @@ fn code_hint(code: &str) -> Option<&'static str> {
         "28000" => "the server's pg_hba.conf decides who may connect from where",
         "3D000" => "name a database that exists; a new one is made with createdb",
         "55P03" => {
-            "somebody holds a lock on that table: wait until they are done, or wait longer with \
-             --lock-timeout"
+            "somebody holds a lock on it: wait until they are done (create and compare wait longer with \
+             --lock-timeout)"
         }
         "42501" => {
             "the role needs to read everything: a superuser, or a member of pg_read_all_data that \
@@ -263,6 +281,7 @@ fn dump(trouble: Trouble, error: &DumpError) -> Trouble {
         DumpError::NoVersion { .. } | DumpError::Words { .. } | DumpError::Start { .. } => {
             trouble.hint("--pg-dump takes a command, such as /usr/lib/postgresql/18/bin/pg_dump")
         }
+        DumpError::Server(error) => server(trouble, error),
         DumpError::Kind { .. } => trouble.hint(BUG),
         _ => trouble,
     }

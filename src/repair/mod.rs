@@ -26,7 +26,7 @@ use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
 pub use mend::mend;
-pub use salvage::{LostRows, Salvage};
+pub use salvage::{LostRows, Salvage, salvage};
 
 /// Version of the report's fields, for those who read it as JSON.
 pub const REPORT_VERSION: u32 = 1;
@@ -226,7 +226,7 @@ fn salvaged(
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
     let source: Arc<dyn ReadAt> = Arc::new(source);
-    let salvage = salvage::salvage(&source, file, options.memory, progress)?;
+    let salvage = salvage(&source, file, options.memory, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

@@ -51,8 +51,13 @@ pub struct Salvage {
     pub counted: bool,
 }
 
-/// Writes what is whole of `source` to `out`. A row is left out if it, or a blob of it, is damaged.
-pub(super) fn salvage(
+/// Writes what is whole of `source` to `out`: a new archive. A row is left out if it, or a blob of it,
+/// is damaged. `memory` is in bytes.
+///
+/// # Errors
+/// [`RepairError::Nothing`] if not even the schema is there; [`RepairError::Output`];
+/// [`RepairError::Interrupted`].
+pub fn salvage(
     source: &Arc<dyn ReadAt>,
     out: File,
     memory: usize,

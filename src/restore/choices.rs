@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::roles;
 use super::schema::slice;
 use crate::format::manifest::SchemaObject;
-use crate::pg::dump::is_acl;
+use crate::pg::dump::{LARGE_OBJECT_LABEL, is_acl};
 use crate::pg::ident;
 
 /// What of an archive is wanted.
@@ -46,7 +46,11 @@ impl Objects {
         let mut out = Self::default();
         for object in objects {
             let wanted = !(choices.no_privileges && is_acl(&object.kind)
-                || choices.schema_only && object.kind == "MATERIALIZED VIEW DATA");
+                || choices.schema_only
+                    && matches!(
+                        object.kind.as_str(),
+                        "MATERIALIZED VIEW DATA" | LARGE_OBJECT_LABEL
+                    ));
             if !wanted {
                 continue;
             }

@@ -33,33 +33,83 @@ struct Task {
     segments: Range<u64>,
 }
 
-/// Loads every table's rows.
+/// A task that the rows of other tables may yet make possible, and why it failed.
+type Later = Arc<Mutex<Vec<(Task, RestoreError)>>>;
+
+/// Loads every table's rows. A CHECK constraint may look at other tables, in whatever order they
+/// come: what such a one refused is tried again when all others are there, as long as that helps.
 pub(super) async fn load(
     archive: &Arc<Archive>,
     target: &Params,
     jobs: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RestoreError> {
-    let tasks = tasks(archive.manifest());
+    let mut tasks = tasks(archive.manifest());
+    loop {
+        let before = tasks.len();
+        let later = Later::default();
+        round(archive, target, jobs, tasks, &later, progress).await?;
+        let mut later = std::mem::take(&mut *later.lock().unwrap_or_else(PoisonError::into_inner));
+        if later.len() == before
+            && let Some((_, error)) = later.pop()
+        {
+            return Err(error);
+        }
+        if later.is_empty() {
+            return Ok(());
+        }
+        tasks = later.into_iter().map(|(task, _)| task).collect();
+    }
+}
+
+/// Tries each task once.
+async fn round(
+    archive: &Arc<Archive>,
+    target: &Params,
+    jobs: usize,
+    tasks: VecDeque<Task>,
+    later: &Later,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), RestoreError> {
     let readers = jobs.min(tasks.len());
     let queue = Arc::new(Mutex::new(tasks));
     let mut workers = JoinSet::new();
     for _ in 0..readers {
-        let (archive, target) = (Arc::clone(archive), target.clone());
+        let (archive, target, later) = (Arc::clone(archive), target.clone(), Arc::clone(later));
         let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
         workers.spawn(async move {
-            let session = session(&target).await?;
+            let mut session = session(&target).await?;
             loop {
                 let task = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some(task) = task else { break };
                 progress.on(&task.shape.table.name.to_string());
-                run(&session, &archive, task, progress.as_ref()).await?;
+                match run(&session, &archive, &task, progress.as_ref()).await {
+                    // In a statement of their own: a table of which rows are there already cannot
+                    // be tried again.
+                    Ok(big) => {
+                        for row in big {
+                            big::insert(&session, &archive, &task.shape, &row, progress.as_ref())
+                                .await?;
+                        }
+                    }
+                    Err(error) if is_check(&error) => {
+                        later.lock().unwrap_or_else(PoisonError::into_inner).push((task, error));
+                        session = super::session(&target).await?;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             session.close().await;
             Ok(())
         });
     }
     all(workers).await
+}
+
+/// A constraint said no, or raised an error to say so (`check_violation`, `raise_exception`).
+fn is_check(error: &RestoreError) -> bool {
+    matches!(error, RestoreError::Load { source, .. }
+        if source.code().is_some_and(|code| matches!(code.code(), "23514" | "P0001")))
 }
 
 /// Waits for all; the first error ends the others.
@@ -96,15 +146,16 @@ fn tasks(manifest: &Manifest) -> VecDeque<Task> {
     tasks
 }
 
+/// Loads a task's rows in one statement; gives those that are too long for it.
 async fn run(
     session: &Session,
     archive: &Arc<Archive>,
-    task: Task,
+    task: &Task,
     progress: &dyn Progress,
-) -> Result<(), RestoreError> {
-    let shape = task.shape;
+) -> Result<Vec<Vec<u8>>, RestoreError> {
+    let shape = Arc::clone(&task.shape);
     let rows_error = |source| RestoreError::Rows { table: shape.table.name.to_string(), source };
-    let cursor = Cursor::new(Arc::clone(archive), Arc::clone(&shape), task.segments);
+    let cursor = Cursor::new(Arc::clone(archive), Arc::clone(&shape), task.segments.clone());
     let table = shape.table.name.to_string();
     let load_error = |source| RestoreError::Load { table: table.clone(), source };
     let blobs = shape.table.data.is_some_and(|data| data.blobs > 0);
@@ -143,10 +194,7 @@ async fn run(
     if loaded != sent {
         return Err(RestoreError::Count { table, sent, loaded });
     }
-    for row in big {
-        big::insert(session, archive, &shape, &row, progress).await?;
-    }
-    Ok(())
+    Ok(big)
 }
 
 type Running = tokio::sync::oneshot::Receiver<(Result<Piece, RowProblem>, Cursor)>;

@@ -8,6 +8,7 @@
 //! Instead of into an empty database, an archive can be restored into a new one, which gets its
 //! name when all is in it and compared, in place of an old one if wanted: see [`Place`].
 
+mod analyze;
 mod big;
 mod binary;
 mod choices;
@@ -564,19 +565,11 @@ async fn fill(
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
     let mut findings =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
+    findings.extend(analyze::analyze(&lead, progress.as_ref()).await?);
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
-    lead.run("waiting for the disk", "RESET synchronous_commit").await?;
-    if let Err(error) = lead.run("ANALYZE", "ANALYZE").await {
-        if matches!(error, PgError::Lost { .. }) {
-            return Err(error.into());
-        }
-        findings.push(RestoreFinding {
-            kind: "statistics".into(),
-            object: "the database".into(),
-            message: error.to_string(),
-            statement: Some("ANALYZE;".into()),
-        });
-    }
+    let flush = "RESET synchronous_commit; \
+                 SELECT pg_catalog.pg_logical_emit_message(true, 'pgark', 'restored'::pg_catalog.text)";
+    lead.run("waiting for the disk", flush).await?;
     lead.close().await;
     let restoring = started.elapsed();
 
@@ -609,6 +602,9 @@ async fn fill(
     })
 }
 
+/// Whatever a role or a database is set to.
+const WRITABLE: &str = "SET default_transaction_read_only = off";
+
 /// A session that restores: as `pg_restore` sets one up.
 async fn session(target: &Params) -> Result<Session, PgError> {
     let session = Session::open(target).await?;
@@ -619,7 +615,19 @@ async fn session(target: &Params) -> Result<Session, PgError> {
              SET default_tablespace = ''; SET synchronous_commit = off",
         )
         .await?;
+    session.run("setting up a session for restoring", WRITABLE).await?;
+    limit_waiting(&session).await?;
     Ok(session)
+}
+
+/// Nobody else should be at work in a database that was empty a moment ago. Who holds a lock there
+/// is waited for a minute, or less where the role or the database has a shorter limit.
+async fn limit_waiting(session: &Session) -> Result<(), PgError> {
+    let sql = "SELECT pg_catalog.set_config('lock_timeout', \
+               CASE WHEN reset_val::pg_catalog.int4 BETWEEN 1 AND 60000 THEN reset_val \
+                    ELSE '60000' END, false) \
+               FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'";
+    session.run("setting up a session for restoring", sql).await
 }
 
 /// An extension may fill its configuration tables when it is created. What of that belongs to a

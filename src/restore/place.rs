@@ -8,6 +8,7 @@
 //! the database that the work is directed from keeps two runs for one name apart.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::RestoreError;
@@ -24,6 +25,11 @@ pub(super) const WORKING: &str = "_pgark_new_";
 pub(super) const BEFORE: &str = "_before_";
 /// Key of the advisory lock, with the hash of the name: "pgar".
 const LOCK: i32 = 0x7067_6172;
+/// SQLSTATE of what somebody uses, and of a lock that was not had in time.
+const IN_USE: &str = "55006";
+const LOCKED: &str = "55P03";
+/// How long the renaming waits for a lock on a database, each time it is tried.
+const LOCK_WAIT: &str = "5s";
 /// How often the renaming is tried while somebody is connected; the server itself waits 5 s.
 const TRIES: u32 = 4;
 
@@ -79,19 +85,26 @@ impl Director {
                 continue;
             }
             match Session::open(&target.with_database(database)).await {
-                Ok(session) => return Ok(Self { session, name: name.to_owned() }),
+                Ok(session) => return Self { session, name: name.to_owned() }.ready().await,
                 Err(error) => first = first.or(Some(error)),
             }
         }
         // Where an administrator removed both, the target itself is a way in, for --create.
         match Session::open(target).await {
-            Ok(session) if target.database() != name => Ok(Self { session, name: name.to_owned() }),
+            Ok(session) if target.database() != name => {
+                Self { session, name: name.to_owned() }.ready().await
+            }
             Ok(_) => Err(first.map_or_else(
                 || RestoreError::Internal("no database to work from".into()),
                 RestoreError::Server,
             )),
             Err(error) => Err(first.unwrap_or(error).into()),
         }
+    }
+
+    async fn ready(self) -> Result<Self, RestoreError> {
+        self.session.run("setting up a session for restoring", super::WRITABLE).await?;
+        Ok(self)
     }
 
     /// Takes the lock that keeps two runs for one name apart; it goes with the session.
@@ -135,10 +148,40 @@ impl Director {
         Ok(found)
     }
 
-    /// Drops a database and ends what is still connected to it.
+    /// Drops a database that is ours, and ends what is still connected to it.
     pub(super) async fn drop(&self, name: &str) -> Result<(), PgError> {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name));
-        self.session.run(&format!("dropping database {name}"), &sql).await
+        let doing = format!("dropping database {name}");
+        match self.session.run(&doing, &sql).await {
+            Err(error) if is(&error, IN_USE) => {}
+            done => return done,
+        }
+        self.drop_subscriptions(name).await?;
+        self.session.run(&doing, &sql).await
+    }
+
+    /// Subscriptions keep a database from being dropped. Those of a restore never ran, and what
+    /// they would read from elsewhere is left alone.
+    async fn drop_subscriptions(&self, name: &str) -> Result<(), PgError> {
+        let session = Session::open(&self.session.params().with_database(name)).await?;
+        let doing = format!("dropping the subscriptions of database {name}");
+        let sql = "SELECT s.subname::text FROM pg_catalog.pg_subscription s \
+                   JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+                   WHERE d.datname = pg_catalog.current_database()";
+        for row in session.rows(&doing, sql, &[]).await? {
+            let subscription: String =
+                row.try_get(0).map_err(|error| PgError::server(&*doing, error))?;
+            let subscription = ident(&subscription);
+            for what in [
+                format!("ALTER SUBSCRIPTION {subscription} DISABLE"),
+                format!("ALTER SUBSCRIPTION {subscription} SET (slot_name = NONE)"),
+                format!("DROP SUBSCRIPTION {subscription}"),
+            ] {
+                session.run(&doing, &what).await?;
+            }
+        }
+        session.close().await;
+        Ok(())
     }
 
     /// A time, as names have it.
@@ -208,11 +251,13 @@ impl Director {
     ) -> Result<(), RestoreError> {
         let doing = format!("renaming database {} to {kept} and {working} to it", self.name);
         let mut tries = 0;
+        let rows = self.session.rows(&doing, "SELECT pg_catalog.pg_backend_pid()", &[]).await?;
+        let pid = one::<i32>(&doing, &rows)?.unwrap_or_default();
         loop {
             // What is true of the old one now, not when the restore began.
             let old = settings::Old::read(&self.session, &self.name).await?;
             let sql = format!(
-                "{}ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}",
+                "SET LOCAL lock_timeout = '{LOCK_WAIT}'; {}ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}",
                 old.statements(working),
                 ident(&self.name),
                 ident(kept),
@@ -220,28 +265,33 @@ impl Director {
                 ident(&self.name)
             );
             let renaming = self.transaction(&doing, &sql);
+            let blockers = Mutex::default();
             // Renaming locks the name, so that nobody new gets in, and then waits for those who
             // are in: this is when they are ended.
-            let renamed = if disconnect {
-                let ending = self.end_connections(target, progress);
-                tokio::pin!(renaming, ending);
-                tokio::select! {
-                    renamed = &mut renaming => renamed,
-                    ended = &mut ending => {
-                        if let Err(error) = ended {
-                            progress.note(&error.to_string());
-                        }
-                        renaming.await
-                    }
+            let beside = async {
+                let watching = self.watch_blockers(target, pid, &blockers);
+                if disconnect {
+                    let ending = self.end_connections(target, progress);
+                    tokio::try_join!(ending, watching).map(|_| ())
+                } else {
+                    watching.await
                 }
-            } else {
-                renaming.await
+            };
+            tokio::pin!(renaming, beside);
+            let renamed = tokio::select! {
+                renamed = &mut renaming => renamed,
+                ended = &mut beside => {
+                    if let Err(error) = ended {
+                        progress.note(&error.to_string());
+                    }
+                    renaming.await
+                }
             };
             let error = match renamed {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let in_use = error.code().is_some_and(|code| code.code() == "55006");
+            let in_use = is(&error, IN_USE) || is(&error, LOCKED);
             tries += 1;
             if matches!(error, PgError::Lost { .. }) {
                 // Did the server still do it? The working name tells.
@@ -253,7 +303,10 @@ impl Director {
             if !in_use {
                 return Err(error.into());
             }
-            let connections = self.connections().await?;
+            let mut connections = self.connections().await?;
+            if connections.is_empty() {
+                connections.clone_from(&blockers.lock().unwrap_or_else(PoisonError::into_inner));
+            }
             if tries == TRIES || progress.interrupted() {
                 if connections.is_empty() {
                     return Err(error.into());
@@ -261,7 +314,7 @@ impl Director {
                 return Err(RestoreError::Connected { database: self.name.clone(), connections });
             }
             for connection in connections {
-                progress.note(&format!("{} is connected to {}", connection, self.name));
+                progress.note(&format!("{connection} is in the way of renaming {}", self.name));
             }
         }
     }
@@ -299,18 +352,30 @@ impl Director {
                    FROM pg_catalog.pg_stat_activity WHERE datname = $1 \
                    AND pid <> pg_catalog.pg_backend_pid() \
                    AND backend_type IS DISTINCT FROM 'autovacuum worker' ORDER BY pid";
-        let wrong = |error| PgError::server(DOING, error);
-        let rows = self.session.rows(DOING, sql, &[&self.name]).await?;
-        let mut found = Vec::new();
-        for row in rows {
-            found.push(Connection {
-                pid: row.try_get(0).map_err(wrong)?,
-                user: row.try_get(1).map_err(wrong)?,
-                application: row.try_get(2).map_err(wrong)?,
-                client: row.try_get(3).map_err(wrong)?,
-            });
+        Ok(connections(DOING, &self.session.rows(DOING, sql, &[&self.name]).await?)?)
+    }
+
+    /// Notes who holds up the session of this director, until this is dropped: it may be somebody
+    /// who is connected elsewhere, and changes something about the database.
+    async fn watch_blockers(
+        &self,
+        target: &Params,
+        pid: i32,
+        found: &Mutex<Vec<Connection>>,
+    ) -> Result<(), RestoreError> {
+        const DOING: &str = "looking for who is in the way";
+        let other = Self::open(target, &self.name).await?;
+        let sql = "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+                   coalesce(pg_catalog.host(client_addr), 'local') \
+                   FROM pg_catalog.pg_stat_activity \
+                   WHERE pid = ANY (pg_catalog.pg_blocking_pids($1)) ORDER BY pid";
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = connections(DOING, &other.session.rows(DOING, sql, &[&pid]).await?)?;
+            if !now.is_empty() {
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            }
         }
-        Ok(found)
     }
 
     async fn transaction(&self, doing: &str, sql: &str) -> Result<(), PgError> {
@@ -321,6 +386,20 @@ impl Director {
         }
         done
     }
+}
+
+fn connections(doing: &str, rows: &[tokio_postgres::Row]) -> Result<Vec<Connection>, PgError> {
+    let wrong = |error| PgError::server(doing, error);
+    rows.iter()
+        .map(|row| {
+            Ok(Connection {
+                pid: row.try_get(0).map_err(wrong)?,
+                user: row.try_get(1).map_err(wrong)?,
+                application: row.try_get(2).map_err(wrong)?,
+                client: row.try_get(3).map_err(wrong)?,
+            })
+        })
+        .collect()
 }
 
 /// What the comment of a database under a working name says.
@@ -341,6 +420,10 @@ fn is_working_name(found: &str, name: &str) -> bool {
     let Some((_, stamp)) = found.rsplit_once(WORKING) else { return false };
     let digits = stamp.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     stamp.len() == 15 && digits && shortened(name, &format!("{WORKING}{stamp}")) == found
+}
+
+fn is(error: &PgError, code: &str) -> bool {
+    error.code().is_some_and(|found| found.code() == code)
 }
 
 async fn is_empty(target: &Params, name: &str) -> bool {

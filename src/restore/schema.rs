@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 
 use super::choices::not_valid;
 use super::load::all;
-use super::{RestoreError, RestoreFinding, session};
+use super::{RestoreError, RestoreFinding, limit_waiting, session};
 use crate::format::manifest::SchemaObject;
+use crate::pg::dump::SETTINGS;
 use crate::pg::{Params, PgError, Session};
 use crate::progress::Progress;
 
@@ -58,6 +59,10 @@ pub(super) async fn post_data(
         progress.on(&shown(first));
         match run(lead, sql, first).await {
             Ok(()) => {}
+            Err(RestoreError::Object { source, .. })
+                if is_refresh(first)
+                    && is_row_security(&source)
+                    && refresh_as_owner(lead, slice(first, sql).unwrap_or_default()).await => {}
             Err(RestoreError::Object { kind, object, source })
                 if is_refresh(first) && !matches!(source, PgError::Lost { .. }) =>
             {
@@ -118,6 +123,22 @@ fn is_refresh(object: &SchemaObject) -> bool {
     object.kind == "MATERIALIZED VIEW DATA"
 }
 
+/// Policies would hide rows from the owner (`insufficient_privilege`).
+fn is_row_security(error: &PgError) -> bool {
+    error.code().is_some_and(|code| code.code() == "42501")
+}
+
+/// Fills a view with the rows that policies let its owner see: these were in it in the source, too.
+/// No rows of tables are read here that have to be all.
+async fn refresh_as_owner(session: &Session, sql: &[u8]) -> bool {
+    let sql = format!("BEGIN; SET LOCAL row_security = on; {} COMMIT", statement(sql));
+    if session.run("filling it as its owner", &sql).await.is_ok() {
+        return true;
+    }
+    _ = session.run("rolling back", "ROLLBACK").await;
+    false
+}
+
 /// Without the comments that `pg_dump` puts in front.
 fn statement(sql: &[u8]) -> String {
     let text = String::from_utf8_lossy(sql);
@@ -155,7 +176,11 @@ async fn parallel(
                 let Some(group) = group else { break };
                 for (object, sql) in group {
                     progress.on(&shown(&object));
-                    run(&session, &sql, &object).await?;
+                    while let Err(error) = run(&session, &sql, &object).await {
+                        if !(is_lock(&error) && others_work(&session).await?) {
+                            return Err(error);
+                        }
+                    }
                     progress.rows(1);
                 }
             }
@@ -164,6 +189,23 @@ async fn parallel(
         });
     }
     all(running).await
+}
+
+/// A lock was not had in time (`lock_not_available`).
+fn is_lock(error: &RestoreError) -> bool {
+    matches!(error, RestoreError::Object { source, .. }
+        if source.code().is_some_and(|code| code.code() == "55P03"))
+}
+
+/// Whether another of our own sessions is at work, and not itself waiting: an index over a
+/// function that reads another table waits for that one's key, for as long as that takes.
+async fn others_work(session: &Session) -> Result<bool, PgError> {
+    let sql = "SELECT FROM pg_catalog.pg_stat_activity \
+               WHERE datname = pg_catalog.current_database() AND usename = current_user \
+                 AND application_name = pg_catalog.current_setting('application_name') \
+                 AND pid <> pg_catalog.pg_backend_pid() AND state = 'active' \
+                 AND wait_event_type IS DISTINCT FROM 'Lock'";
+    Ok(!session.rows("looking for our other sessions", sql, &[]).await?.is_empty())
 }
 
 /// The table an index or key is on, as its SQL names it. If that is not to be seen, the object's
@@ -191,7 +233,12 @@ async fn run(session: &Session, sql: &[u8], object: &SchemaObject) -> Result<(),
     if text.trim().is_empty() || is_large_object(object) {
         return Ok(());
     }
-    session.run("running its SQL", text).await.map_err(failed)
+    session.run("running its SQL", text).await.map_err(failed)?;
+    if object.kind == SETTINGS {
+        // Among them is one that would have us wait for ever.
+        limit_waiting(session).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn name(object: &SchemaObject) -> String {

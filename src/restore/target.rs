@@ -89,7 +89,7 @@ pub(super) async fn check(
         out.problems.push(RestoreError::MissingTablespaces(missing));
     }
     if !flag(lead, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").await? {
-        privileges(lead, place, &there, &mut out).await?;
+        privileges(lead, files, place, &there, &mut out).await?;
         superuser_notes(lead, files, &extensions, &mut out).await?;
     }
     Ok(out)
@@ -112,6 +112,7 @@ fn tablespace(sql: &str) -> Option<String> {
 /// What a role that is no superuser must be allowed to do.
 async fn privileges(
     lead: &Session,
+    files: [&Objects; 2],
     place: &Place,
     owners: &[&String],
     out: &mut Checked,
@@ -120,6 +121,20 @@ async fn privileges(
     let createdb = "SELECT rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user";
     if *place != Place::Existing && !flag(lead, createdb).await? {
         lacks.push("it may not create databases (CREATEDB)".to_owned());
+    }
+    if *place == Place::Existing {
+        let mut objects = files.into_iter().flat_map(|file| &file.objects);
+        let create =
+            "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')";
+        if objects.clone().any(|object| object.kind == "SCHEMA") && !flag(lead, create).await? {
+            lacks.push("it may not create schemas in the database (CREATE)".to_owned());
+        }
+        let create = "SELECT pg_catalog.has_schema_privilege('public', 'CREATE') \
+                      FROM pg_catalog.pg_namespace WHERE nspname = 'public'";
+        let in_public = objects.any(|object| object.schema.as_deref() == Some("public"));
+        if in_public && !flag(lead, create).await? {
+            lacks.push("it may not create anything in schema public (CREATE)".to_owned());
+        }
     }
     let sql = "SELECT r.name FROM pg_catalog.unnest($1::pg_catalog.text[]) r(name) \
                WHERE NOT pg_catalog.pg_has_role(current_user, r.name::pg_catalog.name, 'MEMBER') \

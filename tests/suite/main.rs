@@ -11,7 +11,10 @@ mod compare;
 mod declared;
 mod dump_compare;
 mod export;
+mod faults;
+mod fidelity;
 mod fixtures;
+mod fuzzed;
 mod kill;
 mod library;
 mod pg_connect;
@@ -24,6 +27,7 @@ mod servers;
 mod stable;
 mod swap;
 mod traps_reading;
+mod traps_restoring;
 
 /// The program under test.
 const PGARK: &str = env!("CARGO_BIN_EXE_pgark");

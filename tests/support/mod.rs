@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "each user of this module uses a part of it")]
 
 pub(crate) mod dump;
+pub(crate) mod proxy;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};

@@ -239,10 +239,6 @@ async fn other_notes(session: &Session) -> Result<Vec<String>, PgError> {
                       JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
                       WHERE d.datname = pg_catalog.current_database())
         UNION ALL
-        SELECT 'security labels of large objects are not in the archive'
-        WHERE EXISTS (SELECT FROM pg_catalog.pg_seclabel
-                      WHERE classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)
-        UNION ALL
         SELECT 'the database has no schema public, and a new one has: it will be there after a \
                 restore'
         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public')";

@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 
 use thiserror::Error;
 
+use super::error::PgError;
+use super::query::get;
 use super::snapshot::Snapshot;
 use crate::format::manifest::Schema;
 
@@ -12,7 +14,7 @@ mod command;
 mod text;
 
 pub use command::split_command;
-pub use text::{SETTINGS, is_acl};
+pub use text::{LARGE_OBJECT_LABEL, SETTINGS, is_acl};
 
 /// The schema of a database as SQL, in two texts.
 #[derive(Clone, PartialEq, Debug)]
@@ -93,6 +95,9 @@ pub enum DumpError {
         #[source]
         source: libpgdump::Error,
     },
+    /// The server did not tell what `pg_dump` was not asked for.
+    #[error(transparent)]
+    Server(#[from] PgError),
     /// It wrote an object of a kind whose ownership cannot be set by any statement known here.
     #[error("pg_dump wrote {name} of kind {kind}, whose owner {owner} cannot be set")]
     Kind {
@@ -112,7 +117,10 @@ pub enum DumpError {
 /// surely understands), else the newest.
 pub async fn dump_schema(snapshot: &Snapshot, command: &str) -> Result<SchemaText, DumpError> {
     let dumped = command::run(snapshot, command).await?;
-    let (pre, post) = text::sections(&dumped.entries)?;
+    let (pre, mut post) = text::sections(&dumped.entries)?;
+    for (oid, provider, label) in large_object_labels(snapshot).await? {
+        post.add_label(oid, &provider, &label);
+    }
     Ok(SchemaText {
         pre: pre.text,
         post: post.text,
@@ -120,4 +128,15 @@ pub async fn dump_schema(snapshot: &Snapshot, command: &str) -> Result<SchemaTex
         pg_dump_version: dumped.version,
         warnings: dumped.warnings,
     })
+}
+
+/// Security labels of large objects. `pg_dump` has them where it has the rows, by versions in
+/// different ways, and so they are no part of what it writes for us.
+async fn large_object_labels(snapshot: &Snapshot) -> Result<Vec<(u32, String, String)>, PgError> {
+    let sql = "SELECT l.objoid, l.provider, l.label FROM pg_catalog.pg_seclabel l \
+               WHERE l.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass ORDER BY 1, 2";
+    let rows = snapshot.lead().rows("reading labels of large objects", sql, &[]).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "objoid")?, get(row, "provider")?, get(row, "label")?)))
+        .collect()
 }

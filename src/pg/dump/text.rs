@@ -8,10 +8,13 @@ use libpgdump::{Entry, ObjectType, Section};
 
 use super::DumpError;
 use crate::format::manifest::SchemaObject;
-use crate::pg::ident::ident;
+use crate::pg::ident::{ident, literal};
 
 /// The kind of the first object of each text: the settings that all others rely on.
 pub const SETTINGS: &str = "SETTINGS";
+
+/// The kind of a large object's security label, which comes after the rows, as its object does.
+pub const LARGE_OBJECT_LABEL: &str = "LARGE OBJECT LABEL";
 
 /// Not among them: timeouts unknown to older servers, and a search path other than none.
 const SESSION: &str = "\
@@ -136,6 +139,25 @@ impl Text {
             drop: None,
         };
         Self { text: sql.into_bytes(), objects: vec![settings] }
+    }
+
+    /// A label of a large object.
+    pub(super) fn add_label(&mut self, oid: u32, provider: &str, label: &str) {
+        let (provider, label) = (ident(provider), literal(label));
+        let sql = format!(
+            "--\n-- Name: LARGE OBJECT {oid}; Type: SECURITY LABEL; Schema: -; Owner: -\n--\n\n\
+             SECURITY LABEL FOR {provider} ON LARGE OBJECT {oid} IS {label};\n\n"
+        );
+        self.objects.push(SchemaObject {
+            kind: LARGE_OBJECT_LABEL.to_owned(),
+            schema: None,
+            name: format!("LARGE OBJECT {oid}"),
+            owner: None,
+            offset: self.text.len() as u64,
+            length: sql.len() as u64,
+            drop: None,
+        });
+        self.text.extend_from_slice(sql.as_bytes());
     }
 
     fn add(&mut self, entry: &Entry) -> Result<(), DumpError> {
