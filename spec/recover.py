@@ -41,6 +41,8 @@ FIXED = {1: "pgark-1.txt", 2: "recover.py", 3: "format-1.md.zst",
          4: "schema/pre-data.sql", 5: "schema/post-data.sql", 6: "catalog/%s.cbor"}
 CATALOG, PACK, SEGMENT, PARITY = 6, 16, 17, 32
 FEATURES = ()
+TOP = ("format", "version", "features", "created", "tool", "index", "source", "schema", "enums",
+       "tables", "foreign_keys", "sequences", "large_objects", "rules")
 BLOCK = 131072
 ENTRY_MAX = (8 << 30) - 1
 MANIFEST_MAX, ITEMS_MAX, DEPTH_MAX = 64 << 20, 4194304, 16
@@ -958,6 +960,9 @@ class Checker:
             want.pop("large_objects", None)
             if "salvaged" in want["source"]:
                 want["source"] = dict(want["source"], salvaged="")
+            # Fields of a later version are ignored here as everywhere.
+            want = {key: value for key, value in want.items() if key in TOP}
+            catalog = {key: value for key, value in catalog.items() if key in TOP}
             # Sequences may have gone on.
             now = ("last_value", "is_called")
             for side in (want, catalog):
