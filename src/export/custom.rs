@@ -154,9 +154,13 @@ impl Out<'_> {
         self.string(entry.drop.as_bytes())?;
         self.string(entry.copy.as_bytes())?;
         self.string(entry.schema.as_bytes())?;
-        // Tablespace and access method: the definitions set them.
+        // Tablespace and access method: those that the definitions begin with, and go back to.
         self.string(b"")?;
-        self.string(b"")?;
+        if matches!(entry.kind, "TABLE" | "MATERIALIZED VIEW") {
+            self.string(b"heap")?;
+        } else {
+            self.int(-1)?;
+        }
         self.string(entry.owner.as_bytes())?;
         self.string(b"false")?;
         for need in entry.needs {

@@ -131,10 +131,10 @@ fn pg_restore_fails_on_a_custom_file_that_is_not_whole() {
     let restore = |bytes: &[u8]| {
         let target = server.database("cut");
         let out = fed(server.tool("pg_restore").args(["-d", &target]), bytes);
-        (out.status.success(), target)
+        (out.status.success(), target, String::from_utf8_lossy(&out.stderr).into_owned())
     };
-    let (done, target) = restore(&whole);
-    assert!(done);
+    let (done, target, words) = restore(&whole);
+    assert!(done, "{words}");
     assert_eq!(server.psql(&target, "SELECT count(*), lo_get(7) = sha256('x') FROM t"), "20|t");
     // One table alone.
     let path = dir.path().join("a.dump");
@@ -162,7 +162,7 @@ fn pg_restore_fails_on_a_custom_file_that_is_not_whole() {
     std::fs::write(&file, &hit).unwrap();
     let out = custom(&file);
     assert_eq!(out.status.code(), Some(1));
-    let (done, target) = restore(&out.stdout);
+    let (done, target, _) = restore(&out.stdout);
     assert!(!done);
     assert_eq!(server.psql(&target, "SELECT count(*) FROM t"), "0");
 }
