@@ -174,6 +174,10 @@ impl Out<'_> {
     }
 }
 
+fn raw(out: &mut Out<'_>, bytes: &[u8]) -> Result<(), ExportError> {
+    out.put(bytes)
+}
+
 fn too_much() -> ExportError {
     ExportError::Write(io::Error::other("more than the custom format can number"))
 }
@@ -460,7 +464,7 @@ impl Writer<'_> {
             writer.out.begin_block();
             match object.data {
                 Bytea::Inline(bytes) => writer.out.put(&bytes)?,
-                Bytea::Blob(blob) => writer.blob(blob, |out, bytes| out.put(bytes))?,
+                Bytea::Blob(blob) => writer.blob(blob, raw)?,
             }
             writer.out.end_block()?;
             count += 1;
@@ -573,7 +577,7 @@ fn settings(source: &Source) -> [(&'static str, String); 4] {
         literal(&source.encoding)
     );
     let mut option = |name: &str, value: &str| {
-        create.push_str(&format!(" {name} = {}", literal(value)));
+        create.extend([" ", name, " = ", literal(value).as_str()]);
     };
     // Older servers know no providers.
     if source.server_version_num >= 150_000 && !source.locale_provider.is_empty() {
