@@ -1,4 +1,4 @@
-//! `pgark export`: an archive as plain SQL or in pg_dump's custom format.
+//! `pgark export`: an archive as plain SQL or in `pg_dump`'s custom format.
 
 use std::io::{self, Write};
 use std::path::Path;
