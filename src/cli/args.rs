@@ -465,18 +465,20 @@ pub(super) enum Blobs {
     Reference,
 }
 
-/// Write an archive as SQL for psql
+/// Write an archive for psql or pg_restore
 ///
-/// Schema, rows, sequences, large objects, indexes and constraints, as plain
-/// pg_dump writes them, for loading into an empty database. Everything is
-/// checked against its digest on the way out, and psql fails on a text that was
-/// cut off anywhere.
+/// Schema, rows, sequences, large objects, indexes and constraints, as pg_dump
+/// writes them, for loading into an empty database. Everything is checked
+/// against its digest on the way out, and psql and pg_restore fail on a file
+/// that was cut off anywhere.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   pgark export shop.pgark | psql other
   pgark export shop.pgark -o shop.sql
   pgark export shop.pgark | gzip > shop.sql.gz
+  pgark export shop.pgark --format custom | pg_restore -d other
+  pgark export shop.pgark --format custom -o shop.dump
 
 The roles that own things must exist where it is loaded. What the SQL of an
 archive does there, it does with your rights: export only archives you trust.")]
@@ -484,7 +486,7 @@ pub(super) struct Export {
     /// Archive to read
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Kind of text
+    /// Kind of file
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ExportFormat::Sql)]
     pub(super) format: ExportFormat,
     /// File to write [default: standard output, also as -]
@@ -505,6 +507,8 @@ pub(super) struct Export {
 pub(super) enum ExportFormat {
     /// SQL statements and COPY data, for psql
     Sql,
+    /// pg_dump's custom format, for pg_restore (version 12 and later)
+    Custom,
 }
 
 /// Write the blobs of a column as files

@@ -1,10 +1,10 @@
-//! `pgark export`: an archive as plain SQL.
+//! `pgark export`: an archive as plain SQL or in `pg_dump`'s custom format.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::Context;
-use super::args::Export;
+use super::args::{Export, ExportFormat};
 use super::cat::open;
 use super::exit::Exit;
 use super::hints::Failure;
@@ -31,11 +31,15 @@ pub(super) fn run(typed: &Export, context: &Context) -> Result<Exit, Failure> {
         json::print(&context.printer, &Exported::new(&typed.file, path, &report));
     } else if !context.printer.is_quiet() {
         context.printer.result(&format!(
-            "{}: {}, {}, {} of SQL\n",
+            "{}: {}, {}, {} of {}\n",
             path.display(),
             counted(report.tables, "table", "tables"),
             counted(report.rows, "row", "rows"),
-            size(report.bytes)
+            size(report.bytes),
+            match typed.format {
+                ExportFormat::Sql => "SQL",
+                ExportFormat::Custom => "custom format",
+            }
         ));
     }
     Ok(Exit::Clean)
@@ -48,7 +52,11 @@ fn write(
     context: &Context,
 ) -> Result<ExportReport, Failure> {
     let bars = context.bars();
-    let done = export::run(archive, &ExportOptions::default(), out, &*bars);
+    let options = ExportOptions::default();
+    let done = match typed.format {
+        ExportFormat::Sql => export::run(archive, &options, out, &*bars),
+        ExportFormat::Custom => export::custom::run(archive, &options, out, &*bars),
+    };
     bars.finish();
     done.map_err(|error| match error {
         ExportError::Interrupted => Failure::Interrupted,

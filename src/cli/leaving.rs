@@ -23,12 +23,12 @@ pub(super) fn export(path: &Path, output: Option<&Path>, error: &ExportError) ->
     let exit = if error.is_damage() { Exit::Findings } else { Exit::Failed };
     let trouble = Trouble::new(exit, format!("{}: {}", path.display(), chain(error)));
     match (error, output.filter(|output| *output != Path::new("-"))) {
+        (ExportError::TooLong { .. }, _) => trouble.hint("--format sql sends such a row in slices"),
         (ExportError::Write(_), None) => {
-            trouble.hint("what was written is not complete: psql fails at its end")
+            trouble.hint("what was written is not complete: psql and pg_restore fail on it")
         }
-        (_, None) if error.is_damage() => {
-            damaged(path, trouble).hint("what was written is not complete: psql fails at its end")
-        }
+        (_, None) if error.is_damage() => damaged(path, trouble)
+            .hint("what was written is not complete: psql and pg_restore fail on it"),
         (_, Some(output)) if error.is_damage() => {
             damaged(path, trouble).hint(format!("{} was not written", output.display()))
         }

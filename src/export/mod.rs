@@ -1,4 +1,5 @@
-//! Out of an archive as plain SQL, for `psql` and for people: nobody is locked in.
+//! Out of an archive as plain SQL, for `psql` and for people: nobody is locked in. ([`custom`] is
+//! the way out for `pg_restore`.)
 //!
 //! The text is what `pg_dump` writes in its plain format, with two differences. It is framed by
 //! `\if` and `\endif`, so that `psql` fails on a text that was cut off anywhere instead of taking
@@ -10,6 +11,7 @@
 
 mod acl;
 mod check;
+pub mod custom;
 mod large_objects;
 mod rows;
 pub mod select;
@@ -51,7 +53,7 @@ pub struct ExportReport {
     pub sequences: u64,
     /// Large objects.
     pub large_objects: u64,
-    /// Bytes of SQL.
+    /// Bytes written.
     pub bytes: u64,
 }
 
@@ -77,6 +79,14 @@ pub enum ExportError {
         /// What is wrong.
         problem: RowProblem,
     },
+    /// A row is longer than a COPY can take, and the custom format has no other way for it.
+    #[error("{table}, row {row}: it is too long for the custom format")]
+    TooLong {
+        /// The table.
+        table: String,
+        /// The row's number, from 1.
+        row: u64,
+    },
     /// A table's rows are not those the manifest says.
     #[error("{0}: its rows are not those the manifest describes")]
     Rows(String),
@@ -91,7 +101,7 @@ pub enum ExportError {
         problem: &'static str,
     },
     /// The SQL could not be written.
-    #[error("writing the SQL")]
+    #[error("writing the export")]
     Write(#[source] io::Error),
     /// The person wanted it to stop.
     #[error("interrupted")]
@@ -104,7 +114,7 @@ impl ExportError {
         match self {
             Self::Read { source, .. } => !matches!(source, ReadError::Io { .. }),
             Self::Row { .. } | Self::Rows(_) | Self::Object { .. } => true,
-            Self::Write(_) | Self::Interrupted => false,
+            Self::TooLong { .. } | Self::Write(_) | Self::Interrupted => false,
         }
     }
 }
@@ -143,7 +153,12 @@ pub fn run(
         archive,
         options,
         progress,
-        out: Out { inner: io::BufWriter::with_capacity(256 << 10, out), bytes: 0, copy: None },
+        out: Out {
+            inner: io::BufWriter::with_capacity(256 << 10, out),
+            bytes: 0,
+            copy: None,
+            block: None,
+        },
         cache: PackCache::default(),
         report: ExportReport::default(),
     };
@@ -164,10 +179,15 @@ struct Out<'a> {
     bytes: u64,
     /// Within the data of a COPY: how many columns it has.
     copy: Option<usize>,
+    /// Within a block of the custom format: what is not yet a whole chunk.
+    block: Option<Vec<u8>>,
 }
 
 impl Out<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
+        if self.block.is_some() {
+            return self.chunked(bytes);
+        }
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.inner.write_all(bytes).map_err(ExportError::Write)
     }

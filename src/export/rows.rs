@@ -24,10 +24,7 @@ impl Writer<'_> {
         let columns: Vec<&Column> = table.stored_columns().collect();
         let shown = table.name.to_string();
         self.progress.on(&shown);
-        let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
-        let list =
-            if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-        let copy = format!("COPY {}{list} FROM stdin;\n", qualified(&table.name));
+        let copy = copy_statement(table);
         self.out.begin_copy(&copy, columns.len())?;
         let mut sum = RowSum::default();
         self.each_row(&shown, data, &mut sum, |writer, row| {
@@ -80,7 +77,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn row(&mut self, columns: &[&Column], row: &[u8]) -> Result<(), Stop> {
+    pub(super) fn row(&mut self, columns: &[&Column], row: &[u8]) -> Result<(), Stop> {
         for (at, (column, field)) in columns.iter().zip(rows::fields(row)).enumerate() {
             if at > 0 {
                 self.out.put(b"\t")?;
@@ -183,6 +180,13 @@ impl Writer<'_> {
     }
 }
 
+/// The statement that takes a table's rows.
+pub(super) fn copy_statement(table: &Table) -> String {
+    let names: Vec<String> = table.stored_columns().map(|column| ident(&column.name)).collect();
+    let list = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    format!("COPY {}{list} FROM stdin;\n", qualified(&table.name))
+}
+
 fn hex(out: &mut super::Out<'_>, bytes: &[u8]) -> Result<(), ExportError> {
     out.hex(bytes)
 }
@@ -194,7 +198,7 @@ fn later_is_all(values: &[Vec<u8>], total: u64, blob: BlobRef) -> bool {
 }
 
 /// Checks a row's form, and gives the length of its line.
-fn check(columns: &[&Column], row: &[u8]) -> Result<u64, Stop> {
+pub(super) fn check(columns: &[&Column], row: &[u8]) -> Result<u64, Stop> {
     let wanted = columns.len();
     let found = if wanted == 0 { usize::from(!row.is_empty()) } else { rows::fields(row).count() };
     if found != wanted {

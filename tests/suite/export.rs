@@ -67,6 +67,106 @@ fn the_sample_through_sql() {
     through_sql(18, load_sample);
 }
 
+/// Through the custom format, as a stream and as a file loaded by several sessions.
+fn through_custom(major: u32, load: impl Fn(&Server, &str)) {
+    let server = Server::shared(major);
+    let source = server.database("custom");
+    load(server, &source);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, custom) = (dir.path().join("a.pgark"), dir.path().join("a.dump"));
+    create(server, &source, &file);
+    ok(server
+        .pgark(PGARK)
+        .args(["export", "--format", "custom"])
+        .arg(&file)
+        .arg("-o")
+        .arg(&custom));
+    let piped = fed(server.pgark(PGARK).args(["export", "--format", "custom"]).arg(&file), b"");
+    let bytes = std::fs::read(&custom).unwrap();
+    assert!(piped.stdout == bytes, "file and standard output differ");
+    let wanted = server.pg_dump(&source, &[]);
+
+    let target = server.database("piped");
+    let loaded = fed(server.tool("pg_restore").args(["-e", "-d", &target]), &bytes);
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    dump::assert_same(&wanted, &server.pg_dump(&target, &[]), &format!("server {major}, stream"));
+
+    let target = server.database("jobs");
+    ok(server.tool("pg_restore").args(["-e", "-j", "3", "-d", &target]).arg(&custom));
+    dump::assert_same(&wanted, &server.pg_dump(&target, &[]), &format!("server {major}, -j"));
+    let list = ok(server.tool("pg_restore").arg("--list").arg(&custom)).stdout;
+    assert!(list.contains(" TABLE DATA "), "{list}");
+
+    // Owners are pg_restore's to set or not.
+    let text = |more: &[&str]| {
+        ok(server.tool("pg_restore").args(["-s", "-f", "-"]).args(more).arg(&custom)).stdout
+    };
+    assert!(text(&[]).contains("\nALTER TABLE "));
+    let without = text(&["--no-owner"]);
+    assert!(!without.contains(" OWNER TO "), "{without}");
+}
+
+#[test]
+fn every_type_through_custom() {
+    for major in [14, 15, 16, 17, 18] {
+        through_custom(major, every_type);
+    }
+}
+
+#[test]
+fn the_sample_through_custom() {
+    through_custom(15, load_sample);
+    through_custom(18, load_sample);
+}
+
+#[test]
+fn pg_restore_fails_on_a_custom_file_that_is_not_whole() {
+    let server = Server::shared(18);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, _) = small(server, dir.path());
+    let custom = |file: &Path| {
+        fed(server.pgark(PGARK).args(["export", "--format", "custom"]).arg(file), b"")
+    };
+    let whole = custom(&file).stdout;
+    let restore = |bytes: &[u8]| {
+        let target = server.database("cut");
+        let out = fed(server.tool("pg_restore").args(["-d", &target]), bytes);
+        (out.status.success(), target, String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (done, target, words) = restore(&whole);
+    assert!(done, "{words}");
+    assert_eq!(server.psql(&target, "SELECT count(*), lo_get(7) = sha256('x') FROM t"), "20|t");
+    // One table alone.
+    let path = dir.path().join("a.dump");
+    std::fs::write(&path, &whole).unwrap();
+    let alone = server.database("alone");
+    ok(server.tool("pg_restore").args(["-e", "-t", "t", "-d", &alone]).arg(&path));
+    assert_eq!(server.psql(&alone, "SELECT count(*) FROM t"), "20");
+    assert_eq!(server.psql(&alone, "SELECT count(*) FROM pg_largeobject_metadata"), "0");
+    let end = whole.windows(3).position(|run| run == b"\n\\.").unwrap();
+    for cut in
+        [20, end - 400, end - 10, end + 1, end + 6, end + 11, whole.len() - 12, whole.len() - 4]
+    {
+        assert!(!restore(&whole[..cut]).0, "cut at {cut} of {}", whole.len());
+    }
+
+    // A blob's byte is hit: the rows of its table do not arrive.
+    let mut hit = std::fs::read(&file).unwrap();
+    let digest = server.psql("postgres", "SELECT encode(sha256(int4send(3)), 'hex')");
+    let wanted: Vec<u8> = (0..digest.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digest[at..at + 2], 16).unwrap())
+        .collect();
+    let place = hit.windows(32).position(|run| run == wanted).expect("the blob as it is");
+    hit[place] ^= 1;
+    std::fs::write(&file, &hit).unwrap();
+    let out = custom(&file);
+    assert_eq!(out.status.code(), Some(1));
+    let (done, target, _) = restore(&out.stdout);
+    assert!(!done);
+    assert_eq!(server.psql(&target, "SELECT count(*) FROM t"), "0");
+}
+
 /// Rows whose line of COPY text the server could not take go in slices.
 #[test]
 fn long_rows_through_slices() {
