@@ -359,6 +359,9 @@ pub(super) struct Restored<'a> {
     ok: bool,
     equal: bool,
     compared: bool,
+    /// Notes on a part that was chosen; absent where it was all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -411,6 +414,7 @@ impl<'a> Restored<'a> {
             ok: report.equal && report.findings.is_empty() && report.database.is_some(),
             equal: report.equal,
             compared: report.compared,
+            chosen: report.chosen.as_deref(),
             database: report.database.as_deref(),
             kept: report.kept.as_deref(),
             rows: tables.clone().map(|table| table.outcome.rows).fold(0, u64::saturating_add),

@@ -10,7 +10,6 @@ use crate::create::digesting::DigestSink;
 use crate::create::pump::{self, Mode, Reading, What, has_rows};
 use crate::format::digest::RowSum;
 use crate::format::manifest::{Manifest, Sequence, Table, TableData};
-use crate::format::reader::Archive;
 use crate::pg::{self, Params, Snapshot};
 use crate::progress::Progress;
 
@@ -25,13 +24,12 @@ pub(super) struct Compared {
 }
 
 pub(super) async fn compare(
-    archive: &Archive,
+    manifest: &Manifest,
     target: &Params,
     options: &RestoreOptions,
     choices: &Choices,
     progress: &Arc<dyn Progress>,
 ) -> Result<Compared, RestoreError> {
-    let manifest = archive.manifest();
     let snapshot = Arc::new(Snapshot::take(target, LOCK_TIMEOUT).await?);
     let catalog = pg::read_catalog(snapshot.lead()).await?;
     let parts = pg::plan(&catalog);

@@ -36,11 +36,12 @@ struct Task {
 /// Loads every table's rows.
 pub(super) async fn load(
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     target: &Params,
     jobs: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RestoreError> {
-    let tasks = tasks(archive.manifest());
+    let tasks = tasks(manifest);
     let readers = jobs.min(tasks.len());
     let queue = Arc::new(Mutex::new(tasks));
     let mut workers = JoinSet::new();

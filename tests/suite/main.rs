@@ -18,6 +18,7 @@ mod pg_connect;
 mod recover;
 mod refuse;
 mod restore_options;
+mod restore_part;
 mod roundtrip;
 mod rules;
 mod servers;
