@@ -299,6 +299,13 @@ pub(super) struct Restore {
         long, value_name = "OLD=NEW", value_parser = units::parse_role, help_heading = "Choices"
     )]
     pub(super) role: Vec<(String, String)>,
+    /// Load rows into tables that are there, with the same columns and no rows
+    ///
+    /// Triggers and foreign keys do not act on them; that every foreign key of
+    /// the target holds is checked afterwards. Any table that has rows already
+    /// or other columns is named, and nothing is done.
+    #[arg(long, help_heading = "Choices", conflicts_with_all = ["swap", "create", "schema_only"])]
+    pub(super) data_only: bool,
     /// Restore the schema without rows; nothing is compared then
     #[arg(long, help_heading = "Choices", conflicts_with = "swap")]
     pub(super) schema_only: bool,

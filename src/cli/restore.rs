@@ -133,6 +133,7 @@ fn how(typed: &Restore) -> Result<How, Failure> {
         no_owner: typed.no_owner,
         no_privileges: typed.no_privileges,
         roles: typed.role.iter().cloned().collect(),
+        data_only: typed.data_only,
         schema_only: typed.schema_only,
         not_valid: typed.constraints == Constraints::NotValid,
         no_compare: typed.no_verify_target,

@@ -22,6 +22,8 @@ pub struct Choices {
     pub tables: Vec<Name>,
     /// All that is in these schemas, and what its tables need.
     pub schemas: Vec<String>,
+    /// Rows into tables that are there and empty; no object of the schema is made.
+    pub data_only: bool,
     /// Tables, but no rows.
     pub schema_only: bool,
     /// Foreign keys that the archive's own rows break are added NOT VALID.

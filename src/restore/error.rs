@@ -52,6 +52,9 @@ pub enum RestoreError {
         /// What is in it.
         contents: Vec<String>,
     },
+    /// The tables that rows are to go into are not as they must be. Nothing was done.
+    #[error("the target cannot take these rows: {}", .0.join("; "))]
+    Unfit(Vec<String>),
     /// The target's server is older than the source's. Nothing was done.
     #[error("the source's server has version {from}, the target's is older: {to}")]
     OlderServer {

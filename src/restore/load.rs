@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::convert::{Cursor, Piece, RowProblem, Shape};
-use super::{RestoreError, big, session};
+use super::{RestoreError, big, existing, session};
 use crate::create::pump::{compute, has_rows};
 use crate::format::manifest::Manifest;
 use crate::format::reader::Archive;
@@ -39,6 +39,7 @@ pub(super) async fn load(
     manifest: &Manifest,
     target: &Params,
     jobs: usize,
+    quiet: bool,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RestoreError> {
     let tasks = tasks(manifest);
@@ -50,6 +51,9 @@ pub(super) async fn load(
         let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
         workers.spawn(async move {
             let session = session(&target).await?;
+            if quiet {
+                session.run("keeping triggers from acting", existing::QUIET).await?;
+            }
             loop {
                 let task = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some(task) = task else { break };

@@ -14,6 +14,7 @@ mod choices;
 mod compare;
 mod convert;
 mod error;
+mod existing;
 mod large_objects;
 mod load;
 mod names;
@@ -386,9 +387,13 @@ async fn fill(
         (rows + data.rows, bytes + data.bytes + data.blob_bytes)
     });
     if !choices.schema_only {
-        clear_extension_rows(&lead, manifest).await?;
+        if choices.data_only {
+            lead.run("keeping triggers from acting", existing::QUIET).await?;
+        } else {
+            clear_extension_rows(&lead, manifest).await?;
+        }
         progress.begin(Phase::Load, rows, bytes);
-        load::load(archive, manifest, &target, options.jobs, progress).await?;
+        load::load(archive, manifest, &target, options.jobs, choices.data_only, progress).await?;
         set_sequences(&lead, manifest).await?;
         large_objects::load(&lead, archive, manifest.large_objects, choices, progress.as_ref())
             .await?;
@@ -398,6 +403,9 @@ async fn fill(
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
     let mut findings =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
+    if choices.data_only {
+        findings.extend(existing::references(&lead, manifest).await?);
+    }
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
     lead.run("waiting for the disk", "RESET synchronous_commit").await?;
     if let Err(error) = lead.run("ANALYZE", "ANALYZE").await {

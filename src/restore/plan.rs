@@ -99,7 +99,13 @@ async fn find(
         (rows.saturating_add(data.rows), bytes.saturating_add(data.bytes + data.blob_bytes))
     });
     let pre = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
-    if choices.schema_only {
+    if choices.data_only {
+        steps.push(format!(
+            "load {rows} rows ({bytes} bytes of rows and blobs) into tables that are there and \
+             empty, set {} sequence(s), and check the target's foreign keys",
+            manifest.sequences.len()
+        ));
+    } else if choices.schema_only {
         steps.push(format!("create up to {pre} objects of the schema, without rows"));
     } else {
         steps.push(format!(
@@ -156,6 +162,9 @@ pub(super) fn objects(
     manifest: &Manifest,
     choices: &super::Choices,
 ) -> Result<[Objects; 2], RestoreError> {
+    if choices.data_only {
+        return Ok(<[Objects; 2]>::default());
+    }
     let schema = &manifest.schema;
     let pre = archive.schema_sql(Section::PreData)?;
     let post = archive.schema_sql(Section::PostData)?;

@@ -42,7 +42,10 @@ pub(super) async fn check(
         out.problems.push(RestoreError::Standby);
     }
     if *place == Place::Existing {
-        let contents = pg::contents(lead).await?;
+        if choices.data_only {
+            super::existing::check(lead, manifest, &mut out).await?;
+        }
+        let contents = if choices.data_only { Vec::new() } else { pg::contents(lead).await? };
         if !contents.is_empty() {
             let target = lead.params().describe();
             out.problems.push(RestoreError::NotEmpty { target, contents });

@@ -152,3 +152,44 @@ fn names_that_are_not_there() {
     let (_, ran) = it.restore(&["--table=item", "--swap"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
 }
+
+#[test]
+fn rows_alone_into_empty_tables_and_no_others() {
+    let it = shop(18);
+    let (target, ran) = it.restore(&["--schema-only"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let server = it.server;
+    let again = |options: &[&str]| {
+        let mut command = server.pgark(PGARK);
+        command.arg("restore").arg(&it.file).args(["--to", &server.url(&target), "--data-only"]);
+        run(command.args(options))
+    };
+    // Triggers would write this column; the archive has what the source had.
+    server.psql(
+        &target,
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+         CREATE TRIGGER no BEFORE INSERT ON public.item FOR EACH ROW EXECUTE FUNCTION no();
+         CREATE TABLE mine (i integer); INSERT INTO mine VALUES (1);
+         INSERT INTO other.keyed VALUES (2, NULL); ALTER TABLE public.image ADD more integer",
+    );
+    let count = "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM other.keyed), (SELECT count(*) FROM mine)";
+    for options in [&[][..], &["--dry-run"][..]] {
+        let ran = again(options);
+        assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+        assert!(ran.stderr.contains("other.keyed has rows already"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("only there: more integer"), "{}", ran.stderr);
+        assert_eq!(server.psql(&target, count), "0|1|1");
+    }
+    // One table alone, and nothing for its foreign key to refer to.
+    let ran = again(&["--table", "item"]);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("item item_image_id_fkey: rows refer"), "{}", ran.stdout);
+    server.psql(&target, "TRUNCATE public.item, other.keyed; ALTER TABLE public.image DROP more");
+    let ran = again(&[]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(server.psql(&target, count), "5|1|1");
+    let value = "SELECT last_value, is_called FROM item_id_seq";
+    assert_eq!(server.psql(&target, value), "5|t");
+    let twice = again(&[]);
+    assert_eq!(twice.code, Some(3), "{}", twice.stderr);
+}
