@@ -22,7 +22,7 @@ const TASK: u64 = 32 << 20;
 /// The server's own compression of a value is tried on every image, in vain: with pglz that takes
 /// most of a load's time, with LZ4 next to none. Only for tables with blobs, and only where the
 /// server has it and the column names no other; what the catalog says is not changed.
-/// (PostgreSQL manual, `default_toast_compression`.)
+/// (`PostgreSQL` manual, `default_toast_compression`.)
 const LZ4: &str = "SELECT pg_catalog.set_config(name, 'lz4', false) FROM pg_catalog.pg_settings \
     WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
 /// Back to what the server, the database and the role say.

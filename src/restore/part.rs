@@ -34,7 +34,7 @@ impl Part {
     }
 }
 
-struct Object<'a> {
+struct Item<'a> {
     object: &'a SchemaObject,
     /// Its SQL; nothing if that lies outside its file, which running the object would say.
     sql: &'a str,
@@ -45,7 +45,7 @@ struct Object<'a> {
 /// What is known of each object, and which are in.
 struct Selection<'a> {
     manifest: &'a Manifest,
-    objects: Vec<Object<'a>>,
+    objects: Vec<Item<'a>>,
     /// What is defined under a name.
     defined: BTreeMap<(&'a str, String), Vec<usize>>,
     /// What belongs to a relation or domain: without it, it has no sense.
@@ -96,12 +96,12 @@ impl<'a> Selection<'a> {
         let schema = &manifest.schema;
         let all = schema.pre_data.iter().map(|object| (object, pre));
         let all = all.chain(schema.post_data.iter().map(|object| (object, post)));
-        let objects: Vec<Object<'a>> = all
+        let objects: Vec<Item<'a>> = all
             .map(|(object, sql)| {
                 let sql = slice(object, sql).and_then(|sql| std::str::from_utf8(sql).ok());
                 let sql = sql.unwrap_or_default();
                 let in_order = mentions(sql);
-                Object { object, sql, mentions: distinct(&in_order), in_order }
+                Item { object, sql, mentions: distinct(&in_order), in_order }
             })
             .collect();
         let mut defined: BTreeMap<_, Vec<usize>> = BTreeMap::new();
@@ -127,7 +127,7 @@ impl<'a> Selection<'a> {
         for at in 0..out.objects.len() {
             if let Some(to) = out.belongs_to(at) {
                 out.attached.entry(to).or_default().push(at);
-                let Some(Object { object, .. }) = out.objects.get(at) else { continue };
+                let Some(Item { object, .. }) = out.objects.get(at) else { continue };
                 let schema = object.schema.as_deref().unwrap_or_default();
                 let table = out.objects.get(to).map_or("", |table| &table.object.name);
                 let index = match object.kind.as_str() {
@@ -154,7 +154,7 @@ impl<'a> Selection<'a> {
 
     /// The relation or domain that an object belongs to.
     fn belongs_to(&self, at: usize) -> Option<usize> {
-        let Object { object, sql, in_order, mentions } = self.objects.get(at)?;
+        let Item { object, sql, in_order, mentions } = self.objects.get(at)?;
         let schema = object.schema.as_deref()?;
         let any = |kind: &str| is_relation(kind) || is_type(kind);
         let mut plain = in_order.iter().filter(|mention| !mention.quoted);
@@ -263,7 +263,7 @@ impl<'a> Selection<'a> {
     /// Whether an object would be in if all it needs is: it is in a chosen schema, or belongs to
     /// what is in.
     fn is_considered(&self, at: usize, in_schema: &dyn Fn(&str) -> bool) -> bool {
-        let Some(Object { object, mentions, .. }) = self.objects.get(at) else { return false };
+        let Some(Item { object, mentions, .. }) = self.objects.get(at) else { return false };
         let kind = object.kind.as_str();
         let belongs = self
             .attached
@@ -354,7 +354,7 @@ impl<'a> Selection<'a> {
             schemas.extend(after.and_then(super::roles::identifier).map(|(name, _)| name));
         }
         let mut more = BTreeSet::new();
-        for (at, Object { object, .. }) in self.objects.iter().enumerate() {
+        for (at, Item { object, .. }) in self.objects.iter().enumerate() {
             let wanted = match object.kind.as_str() {
                 SETTINGS => true,
                 "SCHEMA" => schemas.contains(&object.name),
@@ -373,7 +373,7 @@ impl<'a> Selection<'a> {
     }
 
     fn is_about_chosen(&self, at: usize) -> bool {
-        let Some(Object { object, in_order, .. }) = self.objects.get(at) else { return false };
+        let Some(Item { object, in_order, .. }) = self.objects.get(at) else { return false };
         let schema = object.schema.as_deref().unwrap_or_default();
         let is_in = |at: Option<usize>| at.is_some_and(|at| self.chosen.contains(&at));
         match object.kind.as_str() {
