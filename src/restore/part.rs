@@ -13,6 +13,8 @@ use crate::format::manifest::{Manifest, Name, SchemaObject, TableKind};
 use crate::format::reader::{Archive, Section};
 use crate::pg::dump::SETTINGS;
 
+const LARGE: &str = "large objects, which belong to no table";
+
 /// What of an archive is restored.
 pub(super) struct Part {
     /// The manifest, with these objects, tables and sequences alone.
@@ -30,7 +32,12 @@ impl Part {
         }
         let pre = archive.schema_sql(Section::PreData)?;
         let post = archive.schema_sql(Section::PostData)?;
-        Ok(Selection::new(&manifest, &pre, &post).part(choices))
+        let mut part = Selection::new(&manifest, &pre, &post).part(choices);
+        if choices.data_only {
+            // No object of the schema is made, so none is missing.
+            part.notes.retain(|note| !note.starts_with("left out: ") || note.contains(LARGE));
+        }
+        Ok(part)
     }
 }
 
@@ -451,7 +458,7 @@ impl<'a> Selection<'a> {
             }
         }
         if manifest.large_objects.take().is_some() {
-            notes.push("left out: large objects, which belong to no table".into());
+            notes.push(format!("left out: {LARGE}"));
         }
         Part { manifest, notes }
     }
