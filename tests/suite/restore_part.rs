@@ -192,4 +192,14 @@ fn rows_alone_into_empty_tables_and_no_others() {
     assert_eq!(server.psql(&target, value), "5|t");
     let twice = again(&[]);
     assert_eq!(twice.code, Some(3), "{}", twice.stderr);
+    // A trigger that acts always changes a row: only the comparison can see that.
+    server.psql(
+        &target,
+        "TRUNCATE public.item; CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql
+         AS 'BEGIN NEW.note := ''changed''; RETURN NEW; END';
+         ALTER TABLE public.item ENABLE ALWAYS TRIGGER no",
+    );
+    let ran = again(&["--table", "item"]);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("NOT EQUAL"), "{}", ran.stdout);
 }
