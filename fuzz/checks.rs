@@ -390,9 +390,7 @@ pub(crate) fn salvage(data: &[u8]) {
 /// has them: a comparison of all at once is one branch, which only luck gets through.
 pub(crate) fn canary(data: &[u8]) {
     let is = |at: usize, byte: u8| data.get(at) == Some(&byte);
-    if is(0, b'p') && is(1, b'g') && is(2, b'a') {
-        if is(3, b'r') && is(4, b'k') {
-            assert!(!is(5, b'!'), "the canary sings");
-        }
-    }
+    let sung =
+        is(0, b'p') && is(1, b'g') && is(2, b'a') && is(3, b'r') && is(4, b'k') && is(5, b'!');
+    assert!(!sung, "the canary sings");
 }

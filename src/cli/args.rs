@@ -277,6 +277,17 @@ pub(super) struct Restore {
     /// Show what would be done and what stands in the way, and stop
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Restore this table and what it needs, not the rest (may be repeated)
+    ///
+    /// Its types, sequences, functions, extensions and schemas come along, the
+    /// partitions of a partitioned table, and the parents of a partition. What
+    /// needs a table that was not chosen (a foreign key, a view) is left out,
+    /// and named.
+    #[arg(long, value_name = "TABLE", conflicts_with = "swap", help_heading = "Choices")]
+    pub(super) table: Vec<String>,
+    /// Restore what is in this schema and what it needs (may be repeated)
+    #[arg(long, value_name = "SCHEMA", conflicts_with = "swap", help_heading = "Choices")]
+    pub(super) schema: Vec<String>,
     /// Let everything belong to the role that restores
     #[arg(long, help_heading = "Choices")]
     pub(super) no_owner: bool,
@@ -288,6 +299,13 @@ pub(super) struct Restore {
         long, value_name = "OLD=NEW", value_parser = units::parse_role, help_heading = "Choices"
     )]
     pub(super) role: Vec<(String, String)>,
+    /// Load rows into tables that are there, with the same columns and no rows
+    ///
+    /// Triggers and foreign keys do not act on them; that every foreign key of
+    /// the target holds is checked afterwards. Any table that has rows already
+    /// or other columns is named, and nothing is done.
+    #[arg(long, help_heading = "Choices", conflicts_with_all = ["swap", "create", "schema_only"])]
+    pub(super) data_only: bool,
     /// Restore the schema without rows; nothing is compared then
     #[arg(long, help_heading = "Choices", conflicts_with = "swap")]
     pub(super) schema_only: bool,

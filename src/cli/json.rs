@@ -3,6 +3,8 @@
 //! Each object is one line. Fields may be added without a new version, never renamed or taken
 //! away. Numbers are whole; sizes are in bytes, times in milliseconds.
 
+mod restored;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use crate::export::ExportReport;
 use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
-use crate::restore::{Plan, RestoreError, RestoreReport};
+use crate::restore::{Plan, RestoreError};
 use crate::verify::{Finding, Level, Report, TableReport};
+pub(super) use restored::Restored;
 
 /// The version of these objects.
 pub(super) const SCHEMA: u32 = 1;
@@ -345,103 +348,6 @@ impl<'a> Created<'a> {
             errors: verified.map_or(0, |report| report.errors),
             warnings: verified.map_or(0, |report| report.warnings),
             findings: verified.map_or(&[], |report| &report.findings),
-        }
-    }
-}
-
-/// A restore that came to its end.
-#[derive(Serialize)]
-pub(super) struct Restored<'a> {
-    schema: u32,
-    command: &'static str,
-    file: String,
-    target: &'a str,
-    ok: bool,
-    equal: bool,
-    compared: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kept: Option<&'a str>,
-    rows: u64,
-    sequences: u64,
-    tables: Vec<RestoredTable<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    large_objects: Option<RestoredRows>,
-    findings: Vec<RestoredFinding<'a>>,
-    verifying_millis: u64,
-    restoring_millis: u64,
-    comparing_millis: u64,
-}
-
-#[derive(Serialize)]
-struct RestoredTable<'a> {
-    schema: &'a str,
-    name: &'a str,
-    rows: u64,
-    expected: u64,
-    equal: bool,
-}
-
-#[derive(Serialize)]
-struct RestoredRows {
-    rows: u64,
-    expected: u64,
-    equal: bool,
-}
-
-#[derive(Serialize)]
-struct RestoredFinding<'a> {
-    kind: &'a str,
-    object: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    statement: Option<&'a str>,
-}
-
-impl<'a> Restored<'a> {
-    /// What `restore` says.
-    pub(super) fn new(file: &Path, target: &'a str, report: &'a RestoreReport) -> Self {
-        let tables = report.tables.iter();
-        Self {
-            schema: SCHEMA,
-            command: "restore",
-            file: file.display().to_string(),
-            target,
-            ok: report.equal && report.findings.is_empty() && report.database.is_some(),
-            equal: report.equal,
-            compared: report.compared,
-            database: report.database.as_deref(),
-            kept: report.kept.as_deref(),
-            rows: tables.clone().map(|table| table.outcome.rows).fold(0, u64::saturating_add),
-            sequences: report.sequences,
-            tables: tables
-                .map(|table| RestoredTable {
-                    schema: &table.name.schema,
-                    name: &table.name.name,
-                    rows: table.outcome.rows,
-                    expected: table.outcome.expected,
-                    equal: table.outcome.equal,
-                })
-                .collect(),
-            large_objects: report.large_objects.map(|outcome| RestoredRows {
-                rows: outcome.rows,
-                expected: outcome.expected,
-                equal: outcome.equal,
-            }),
-            findings: report
-                .findings
-                .iter()
-                .map(|finding| RestoredFinding {
-                    kind: &finding.kind,
-                    object: &finding.object,
-                    message: &finding.message,
-                    statement: finding.statement.as_deref(),
-                })
-                .collect(),
-            verifying_millis: millis(report.verifying),
-            restoring_millis: millis(report.restoring),
-            comparing_millis: millis(report.comparing),
         }
     }
 }

@@ -13,9 +13,11 @@ use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Planned, Restored};
+use super::names;
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
 use super::units::{count, counted, span};
+use crate::format::manifest::Name;
 use crate::pg::Params;
 use crate::progress::Progress;
 use crate::restore::{
@@ -39,7 +41,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
     };
-    let how = how(typed);
+    let how = how(typed)?;
     if typed.dry_run || typed.swap {
         let ask = !typed.dry_run && !typed.yes;
         if ask && !std::io::stdin().is_terminal() {
@@ -85,21 +87,58 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     Ok(if clean { Exit::Clean } else { Exit::Findings })
 }
 
-fn how(typed: &Restore) -> How {
+/// The tables and schemas that are named, as the archive has them.
+fn chosen(typed: &Restore) -> Result<(Vec<Name>, Vec<String>), Failure> {
+    if typed.table.is_empty() && typed.schema.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let archive = super::cat::open(&typed.file)?;
+    let manifest = archive.manifest();
+    let wrong = |error| Failure::Name(typed.file.clone(), error);
+    let find = |name: &String| names::find(manifest, name).map(|table| table.name.clone());
+    let tables = typed.table.iter().map(find).collect::<Result<_, _>>().map_err(wrong)?;
+    let mut all: Vec<String> = manifest
+        .schema
+        .pre_data
+        .iter()
+        .filter_map(|object| object.schema.clone())
+        .chain(manifest.tables.iter().map(|table| table.name.schema.clone()))
+        .collect();
+    all.sort();
+    all.dedup();
+    for schema in &typed.schema {
+        if !all.contains(schema) {
+            let near = names::near_words(schema, &all);
+            let hint = if near.is_empty() { &all } else { &near };
+            return Err(Failure::Usage(format!(
+                "there is no schema {schema} with anything in it in {}; there is: {}",
+                typed.file.display(),
+                hint.join(", ")
+            )));
+        }
+    }
+    Ok((tables, typed.schema.clone()))
+}
+
+fn how(typed: &Restore) -> Result<How, Failure> {
     let place = match &typed.create {
         Some(name) => Place::Create(name.clone()),
         None if typed.swap => Place::Swap { disconnect: typed.disconnect },
         None => Place::Existing,
     };
+    let (tables, schemas) = chosen(typed)?;
     let choices = Choices {
+        tables,
+        schemas,
         no_owner: typed.no_owner,
         no_privileges: typed.no_privileges,
         roles: typed.role.iter().cloned().collect(),
+        data_only: typed.data_only,
         schema_only: typed.schema_only,
         not_valid: typed.constraints == Constraints::NotValid,
         no_compare: typed.no_verify_target,
     };
-    How { place, choices }
+    Ok(How { place, choices })
 }
 
 fn one(mut problems: Vec<RestoreError>) -> RestoreError {
@@ -162,7 +201,8 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
         }
         (true, true) => {
             let word = paint.paint(Style::Good, "RESTORED AND EQUAL.");
-            format!("{word} Every table was read back and is what the archive holds.")
+            let which = if report.chosen.is_some() { "that was chosen " } else { "" };
+            format!("{word} Every table {which}was read back and is what the archive holds.")
         }
         (true, false) => {
             let word = paint.paint(Style::Warn, "RESTORED, WITH SOMETHING LEFT TO DO.");
@@ -176,6 +216,12 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
     _ = writeln!(out, "{target}: {verdict}");
     if let Some(kept) = &report.kept {
         _ = writeln!(out, "  the old database is kept as {kept}: drop it when it is not needed");
+    }
+    if let Some(notes) = &report.chosen {
+        _ = writeln!(out, "  a part of the archive was chosen; the rest was not restored");
+        for note in notes {
+            _ = writeln!(out, "  {note}");
+        }
     }
     if report.verified.errors + report.verified.warnings > 0 {
         let file = file.display();

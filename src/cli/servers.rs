@@ -83,6 +83,10 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
             "nothing was done; --create NAME restores into a new database, --swap replaces this \
              one and keeps it under another name",
         ),
+        RestoreError::Unfit(_) => trouble.hint(
+            "nothing was done; --data-only needs every table with the archive's columns and no \
+             rows; empty them yourself, or restore into a new database with --create NAME",
+        ),
         RestoreError::OlderServer { .. } => {
             trouble.hint("restore on a server at least as new as the one the archive came from")
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::roles;
 use super::schema::slice;
-use crate::format::manifest::SchemaObject;
+use crate::format::manifest::{Name, SchemaObject};
 use crate::pg::dump::{LARGE_OBJECT_LABEL, is_acl};
 use crate::pg::ident;
 
@@ -18,6 +18,12 @@ pub struct Choices {
     pub no_privileges: bool,
     /// Roles of the archive and those that stand in for them on the target.
     pub roles: BTreeMap<String, String>,
+    /// These tables, and with them what they need; with [`Self::schemas`] none: all.
+    pub tables: Vec<Name>,
+    /// All that is in these schemas, and what its tables need.
+    pub schemas: Vec<String>,
+    /// Rows into tables that are there and empty; no object of the schema is made.
+    pub data_only: bool,
     /// Tables, but no rows.
     pub schema_only: bool,
     /// Foreign keys that the archive's own rows break are added NOT VALID.
@@ -27,6 +33,11 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// Whether it is a part of the archive that is wanted.
+    pub(super) fn is_part(&self) -> bool {
+        !(self.tables.is_empty() && self.schemas.is_empty())
+    }
+
     /// The role that stands in for this one.
     pub(super) fn role<'a>(&'a self, name: &'a str) -> &'a str {
         self.roles.get(name).map_or(name, String::as_str)

@@ -1,7 +1,7 @@
 //! The target read back, in a snapshot of its own and by the same reader as a backup, and compared
 //! with the archive: rows by count and digest, sequences by value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use crate::create::digesting::DigestSink;
 use crate::create::pump::{self, Mode, Reading, What, has_rows};
 use crate::format::digest::RowSum;
 use crate::format::manifest::{Manifest, Sequence, Table, TableData};
-use crate::format::reader::Archive;
 use crate::pg::{self, Params, Snapshot};
 use crate::progress::Progress;
 
@@ -25,15 +24,28 @@ pub(super) struct Compared {
 }
 
 pub(super) async fn compare(
-    archive: &Archive,
+    manifest: &Manifest,
     target: &Params,
     options: &RestoreOptions,
     choices: &Choices,
     progress: &Arc<dyn Progress>,
 ) -> Result<Compared, RestoreError> {
-    let manifest = archive.manifest();
     let snapshot = Arc::new(Snapshot::take(target, LOCK_TIMEOUT).await?);
-    let catalog = pg::read_catalog(snapshot.lead()).await?;
+    let mut catalog = pg::read_catalog(snapshot.lead()).await?;
+    if choices.data_only {
+        // What else is in the target is none of ours.
+        let ours: HashSet<_> = manifest.tables.iter().map(|table| &table.name).collect();
+        let mut tables = std::mem::take(&mut catalog.tables).into_iter();
+        catalog.facts.retain(|_| {
+            let table = tables.next().filter(|table| ours.contains(&table.name));
+            let is_ours = table.is_some();
+            catalog.tables.extend(table);
+            is_ours
+        });
+        if manifest.large_objects.is_none() {
+            catalog.large_objects = 0;
+        }
+    }
     let parts = pg::plan(&catalog);
     // Columns in the archive's order: the target's may be another, where tables inherit.
     let ours: HashMap<_, _> = manifest.tables.iter().map(|table| (&table.name, table)).collect();

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::choices::Choices;
 use super::convert::RowProblem;
 use super::{RestoreError, big};
+use crate::format::manifest::TableData;
 use crate::format::reader::{Archive, PackCache};
 use crate::format::rows::{self, Bytea, RowError};
 use crate::pg::{PgError, Session, ident, literal};
@@ -23,10 +24,11 @@ const WHOLE: u64 = 8 << 20;
 pub(super) async fn load(
     lead: &Session,
     archive: &Arc<Archive>,
+    data: Option<TableData>,
     choices: &Choices,
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
-    let Some(data) = archive.manifest().large_objects else { return Ok(()) };
+    let Some(data) = data else { return Ok(()) };
     progress.on(NAME);
     let mut cache = PackCache::default();
     let mut open = 0;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::convert::{Cursor, Piece, RowProblem, Shape};
-use super::{RestoreError, big, session};
+use super::{RestoreError, big, existing, session};
 use crate::create::pump::{compute, has_rows};
 use crate::format::manifest::Manifest;
 use crate::format::reader::Archive;
@@ -40,15 +40,17 @@ type Later = Arc<Mutex<Vec<(Task, RestoreError)>>>;
 /// come: what such a one refused is tried again when all others are there, as long as that helps.
 pub(super) async fn load(
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     target: &Params,
     jobs: usize,
+    quiet: bool,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RestoreError> {
-    let mut tasks = tasks(archive.manifest());
+    let mut tasks = tasks(manifest);
     loop {
         let before = tasks.len();
         let later = Later::default();
-        round(archive, target, jobs, tasks, &later, progress).await?;
+        round(archive, target, jobs, quiet, tasks, &later, progress).await?;
         let mut later = std::mem::take(&mut *later.lock().unwrap_or_else(PoisonError::into_inner));
         if later.len() == before
             && let Some((_, error)) = later.pop()
@@ -67,6 +69,7 @@ async fn round(
     archive: &Arc<Archive>,
     target: &Params,
     jobs: usize,
+    quiet: bool,
     tasks: VecDeque<Task>,
     later: &Later,
     progress: &Arc<dyn Progress>,
@@ -78,7 +81,7 @@ async fn round(
         let (archive, target, later) = (Arc::clone(archive), target.clone(), Arc::clone(later));
         let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
         workers.spawn(async move {
-            let mut session = session(&target).await?;
+            let mut session = open(&target, quiet).await?;
             loop {
                 let task = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some(task) = task else { break };
@@ -94,7 +97,7 @@ async fn round(
                     }
                     Err(error) if is_check(&error) => {
                         later.lock().unwrap_or_else(PoisonError::into_inner).push((task, error));
-                        session = super::session(&target).await?;
+                        session = open(&target, quiet).await?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -104,6 +107,15 @@ async fn round(
         });
     }
     all(workers).await
+}
+
+/// A session that loads; where it is `quiet`, neither triggers nor foreign keys act in it.
+async fn open(target: &Params, quiet: bool) -> Result<Session, RestoreError> {
+    let session = session(target).await?;
+    if quiet {
+        session.run("keeping triggers from acting", existing::QUIET).await?;
+    }
+    Ok(session)
 }
 
 /// A constraint said no, or raised an error to say so (`check_violation`, `raise_exception`).

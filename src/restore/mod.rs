@@ -14,8 +14,12 @@ mod binary;
 mod choices;
 mod compare;
 mod convert;
+mod error;
+mod existing;
 mod large_objects;
 mod load;
+mod names;
+mod part;
 mod place;
 mod plan;
 mod roles;
@@ -29,16 +33,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::create::pump::PumpError;
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::{Manifest, Name, TableKind};
-use crate::format::reader::{Archive, OpenError, ReadError};
+use crate::format::reader::{Archive, OpenError};
 use crate::io::{DiskFile, ReadAt};
 use crate::pg::{Params, PgError, Session, literal, qualified};
 use crate::progress::{Phase, Progress};
-use crate::verify::{self, Code, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
+use crate::verify::{self, Code, ImageCheck, Level, Report, Severity, VerifyOptions};
 pub use choices::Choices;
 pub use convert::RowProblem;
+pub use error::RestoreError;
+use part::Part;
 use place::Director;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
@@ -76,11 +81,14 @@ pub struct RestoreReport {
     pub kept: Option<String>,
     /// Whether the target was read back and compared.
     pub compared: bool,
-    /// Every table that has rows of its own (even if none), in the archive's order.
+    /// Where tables or schemas were chosen: what came along with them and what was left out, in
+    /// words. None where it was the whole archive.
+    pub chosen: Option<Vec<String>>,
+    /// Every table restored that has rows of its own (even if none), in the archive's order.
     pub tables: Vec<TableOutcome>,
     /// The large objects, if the archive or the target has any.
     pub large_objects: Option<Outcome>,
-    /// Sequences of the archive.
+    /// Sequences restored.
     pub sequences: u64,
     /// What is not as it was: see [`RestoreFinding`].
     pub findings: Vec<RestoreFinding>,
@@ -129,190 +137,6 @@ pub struct RestoreFinding {
     pub statement: Option<String>,
 }
 
-/// Why a restore was refused or did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The file cannot be opened as an archive.
-    #[error("{}: {source}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: OpenError,
-    },
-    /// Verification could not be done.
-    #[error("{}: {source}", path.display())]
-    Verify {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: VerifyError,
-    },
-    /// The archive does not verify. Nothing was done.
-    #[error("{}: the archive does not verify: {} error(s)", path.display(), report.errors)]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        report: Box<Report>,
-    },
-    /// The archive needs a newer pgark. Nothing was done.
-    #[error("{}: the archive needs a newer pgark", path.display())]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        report: Box<Report>,
-    },
-    /// There is something in the target. Nothing was done.
-    #[error("the target ({target}) is not empty: {}", contents.join(", "))]
-    NotEmpty {
-        /// The target.
-        target: String,
-        /// What is in it.
-        contents: Vec<String>,
-    },
-    /// The target's server is older than the source's. Nothing was done.
-    #[error("the source's server has version {from}, the target's is older: {to}")]
-    OlderServer {
-        /// The source's version.
-        from: String,
-        /// The target's version.
-        to: String,
-    },
-    /// The target's server is a standby. Nothing was done.
-    #[error("the target's server is a standby and takes no changes")]
-    Standby,
-    /// The server does not have these extensions. Nothing was done.
-    #[error("extensions that the archive needs are not available on the target's server: {}", .0.join(", "))]
-    MissingExtensions(Vec<String>),
-    /// The server does not have these tablespaces. Nothing was done.
-    #[error("tablespaces that the archive names do not exist on the target's server: {}", .0.join(", "))]
-    MissingTablespaces(Vec<String>),
-    /// The role may not do all of this. Nothing was done.
-    #[error("role {role} may not do this: {}", lacks.join("; "))]
-    Privileges {
-        /// The role that restores.
-        role: String,
-        /// What it lacks.
-        lacks: Vec<String>,
-    },
-    /// The database that is to be created is there already. Nothing was done.
-    #[error("database {0} exists already")]
-    Exists(String),
-    /// The database that is to be replaced is not there. Nothing was done.
-    #[error("database {0} does not exist")]
-    NoDatabase(String),
-    /// A name that the server would cut off or not take. Nothing was done.
-    #[error("{0:?} cannot be the name of a database: names have 1 to 63 bytes")]
-    BadName(String),
-    /// Somebody is connected to the database that is to be replaced; it was not.
-    #[error("database {database} is in use: {}", list(connections))]
-    Connected {
-        /// The database.
-        database: String,
-        /// Who is.
-        connections: Vec<Connection>,
-    },
-    /// Another restore that creates or replaces this database is at work. Nothing was done.
-    #[error("another restore of database {0} is under way")]
-    UnderWay(String),
-    /// Several things stand in the way. Nothing was done.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Several(Vec<RestoreError>),
-    /// It failed; the new database was dropped again and all else is as it was.
-    #[error("{error}; {}", dropped(database, dropping.as_ref()))]
-    Undone {
-        /// Why.
-        error: Box<RestoreError>,
-        /// The new database, by its working name.
-        database: String,
-        /// Why it could not be dropped, if so.
-        dropping: Option<PgError>,
-    },
-    /// Roles that the archive names do not exist. Nothing was done.
-    #[error("roles that the archive names do not exist on the target's server: {}", .0.join(", "))]
-    MissingRoles(Vec<String>),
-    /// The server said no, or went away.
-    #[error(transparent)]
-    Server(#[from] PgError),
-    /// An object of the schema could not be made.
-    #[error("{kind} {object}: {source}")]
-    Object {
-        /// `pg_dump`'s word for what it is.
-        kind: String,
-        /// Its name.
-        object: String,
-        /// What the server says.
-        source: PgError,
-    },
-    /// A table's rows could not be loaded.
-    #[error("loading {table}: {source}")]
-    Load {
-        /// The table.
-        table: String,
-        /// What the server says.
-        source: PgError,
-    },
-    /// A table's rows could not be converted.
-    #[error("rows of {table}: {source}")]
-    Rows {
-        /// The table.
-        table: String,
-        /// What is wrong.
-        source: RowProblem,
-    },
-    /// The server took another number of rows than it was given.
-    #[error("{table}: {sent} rows were sent and the server took {loaded}")]
-    Count {
-        /// The table.
-        table: String,
-        /// Rows sent.
-        sent: u64,
-        /// Rows the server says it took.
-        loaded: u64,
-    },
-    /// The archive could not be read.
-    #[error(transparent)]
-    Archive(#[from] ReadError),
-    /// The target could not be read back.
-    #[error("comparing the target with the archive: {0}")]
-    Compare(PumpError),
-    /// The restore failed after it had begun: the target is partly filled.
-    #[error("{0}; the target is left partly filled")]
-    Partial(Box<RestoreError>),
-    /// The person wanted it to stop.
-    #[error("interrupted")]
-    Interrupted,
-    /// A mistake of this program, or a system that gives no threads.
-    #[error("internal error: {0}")]
-    Internal(String),
-}
-
-impl RestoreError {
-    /// Whether it ended because the person wanted it to.
-    pub fn is_interrupted(&self) -> bool {
-        match self {
-            Self::Interrupted | Self::Compare(PumpError::Interrupted) => true,
-            Self::Partial(error) | Self::Undone { error, .. } => error.is_interrupted(),
-            _ => false,
-        }
-    }
-}
-
-fn list(connections: &[Connection]) -> String {
-    connections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn dropped(database: &str, dropping: Option<&PgError>) -> String {
-    match dropping {
-        None => format!("the new database ({database}) was dropped again"),
-        Some(error) => {
-            format!("the new database {database} is left, for dropping it failed: {error}")
-        }
-    }
-}
-
 /// Restores an archive into an empty database: [`run_as`] with nothing special.
 ///
 /// # Errors
@@ -359,10 +183,14 @@ pub fn run_as(
     }
     let verifying = started.elapsed();
     let archive = Arc::new(Archive::from_file(file).map_err(open)?);
+    let part = Part::of(&archive, &how.choices)?;
+    for note in &part.notes {
+        progress.note(note);
+    }
     let runtime = runtime().map_err(|error| RestoreError::Internal(error.to_string()))?;
     let done = match &how.place {
-        Place::Existing => in_place(&runtime, options, how, &archive, progress),
-        _ => runtime.block_on(beside(options, how, &archive, progress)),
+        Place::Existing => in_place(&runtime, options, how, &archive, &part.manifest, progress),
+        _ => runtime.block_on(beside(options, how, &archive, &part.manifest, progress)),
     };
     runtime.shutdown_background();
     let (done, database, kept) = done?;
@@ -370,6 +198,7 @@ pub fn run_as(
         database,
         kept,
         compared: done.compared,
+        chosen: how.choices.is_part().then_some(part.notes),
         tables: done.tables,
         large_objects: done.large_objects,
         sequences: done.sequences,
@@ -401,15 +230,16 @@ fn in_place(
     options: &RestoreOptions,
     how: &How,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     progress: &Arc<dyn Progress>,
 ) -> Result<Done, RestoreError> {
     let begun = AtomicBool::new(false);
     let work = async {
         let lead = session(&options.target).await?;
         let target = lead.params().clone();
-        plan::refuse(plan::check(&lead, archive, how).await?, progress.as_ref())?;
+        plan::refuse(plan::check(&lead, archive, manifest, how).await?, progress.as_ref())?;
         begun.store(true, Ordering::Relaxed);
-        fill(options, &how.choices, archive, lead, &target, progress).await
+        fill(options, &how.choices, archive, manifest, lead, &target, progress).await
     };
     let done = runtime.block_on(interruptible(progress.as_ref(), work));
     match done.unwrap_or(Err(RestoreError::Interrupted)) {
@@ -424,13 +254,17 @@ async fn beside(
     options: &RestoreOptions,
     how: &How,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     progress: &Arc<dyn Progress>,
 ) -> Result<Done, RestoreError> {
     let begin = async {
         let name = plan::name(options, how)?;
         let director = Director::open(&options.target, &name).await?;
         let target = director.session.params().clone();
-        plan::refuse(plan::check_beside(&director, archive, how).await?, progress.as_ref())?;
+        plan::refuse(
+            plan::check_beside(&director, archive, manifest, how).await?,
+            progress.as_ref(),
+        )?;
         director.lock().await?;
         for leftover in director.leftovers(&target).await? {
             director.drop(&leftover).await?;
@@ -453,7 +287,7 @@ async fn beside(
         };
         director.make(&working, &archive.manifest().source, old.as_ref()).await?;
         let lead = session(&new).await?;
-        fill(options, &how.choices, archive, lead, &new, progress).await
+        fill(options, &how.choices, archive, manifest, lead, &new, progress).await
     };
     let work = interruptible(progress.as_ref(), Box::pin(work)).await;
     let undo = |error| undo(&target, &director.name, &working, error);
@@ -537,12 +371,12 @@ async fn fill(
     options: &RestoreOptions,
     choices: &Choices,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     lead: Session,
     target: &Params,
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
-    let manifest = archive.manifest();
-    let [pre, post] = plan::objects(archive, choices)?;
+    let [pre, post] = plan::objects(archive, manifest, choices)?;
     let started = Instant::now();
     // All sessions go where this one went, whatever other hosts were given.
     let target = lead.params().with_database(target.database());
@@ -554,17 +388,25 @@ async fn fill(
         (rows + data.rows, bytes + data.bytes + data.blob_bytes)
     });
     if !choices.schema_only {
-        clear_extension_rows(&lead, manifest).await?;
+        if choices.data_only {
+            lead.run("keeping triggers from acting", existing::QUIET).await?;
+        } else {
+            clear_extension_rows(&lead, manifest).await?;
+        }
         progress.begin(Phase::Load, rows, bytes);
-        load::load(archive, &target, options.jobs, progress).await?;
+        load::load(archive, manifest, &target, options.jobs, choices.data_only, progress).await?;
         set_sequences(&lead, manifest).await?;
-        large_objects::load(&lead, archive, choices, progress.as_ref()).await?;
+        large_objects::load(&lead, archive, manifest.large_objects, choices, progress.as_ref())
+            .await?;
     }
 
     progress.begin(Phase::PostData, count(post.objects.len()), 0);
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
     let mut findings =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
+    if choices.data_only {
+        findings.extend(existing::references(&lead, manifest).await?);
+    }
     findings.extend(analyze::analyze(&lead, progress.as_ref()).await?);
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
     let flush = "RESET synchronous_commit; \
@@ -587,7 +429,7 @@ async fn fill(
     }
     let again = Instant::now();
     progress.begin(Phase::Compare, rows, bytes);
-    let compared = compare::compare(archive, &target, options, choices, progress).await?;
+    let compared = compare::compare(manifest, &target, options, choices, progress).await?;
     let equal = compared.equal;
     findings.extend(compared.findings);
     Ok(Restored {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::Objects;
+use super::part::Part;
 use super::place::{Connection, Director, Place};
 use super::target::{self, Checked};
 use super::{How, RestoreError, RestoreOptions, settings};
 use crate::create::{interruptible, runtime};
+use crate::format::manifest::Manifest;
 use crate::format::reader::{Archive, OpenError, Section};
 use crate::io::{DiskFile, ReadAt};
 use crate::pg::Session;
@@ -57,14 +59,15 @@ async fn find(
     how: &How,
     archive: &Arc<Archive>,
 ) -> Result<Plan, RestoreError> {
-    let manifest = archive.manifest();
+    let part = Part::of(archive, &how.choices)?;
+    let manifest = &part.manifest;
     let choices = &how.choices;
     let (mut steps, mut leftovers, mut connections) = (Vec::new(), Vec::new(), Vec::new());
     steps.push(format!("verify {}", options.file.display()));
     let (database, server, checked, old);
     if how.place == Place::Existing {
         let lead = Session::open(&options.target).await?;
-        checked = check(&lead, archive, how).await?;
+        checked = check(&lead, archive, manifest, how).await?;
         database = options.target.database().to_owned();
         server = lead.params().describe();
         old = None;
@@ -72,7 +75,7 @@ async fn find(
     } else {
         database = name(options, how)?;
         let director = Director::open(&options.target, &database).await?;
-        checked = check_beside(&director, archive, how).await?;
+        checked = check_beside(&director, archive, manifest, how).await?;
         server = director.session.params().with_database(&database).describe();
         leftovers = director.leftovers(director.session.params()).await?;
         let swap = matches!(how.place, Place::Swap { .. });
@@ -96,7 +99,13 @@ async fn find(
         (rows.saturating_add(data.rows), bytes.saturating_add(data.bytes + data.blob_bytes))
     });
     let pre = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
-    if choices.schema_only {
+    if choices.data_only {
+        steps.push(format!(
+            "load {rows} rows ({bytes} bytes of rows and blobs) into tables that are there and \
+             empty, set {} sequence(s), and check the target's foreign keys",
+            manifest.sequences.len()
+        ));
+    } else if choices.schema_only {
         steps.push(format!("create up to {pre} objects of the schema, without rows"));
     } else {
         steps.push(format!(
@@ -126,6 +135,7 @@ async fn find(
         }
     }
     let Checked { problems, mut notes } = checked;
+    notes.extend(part.notes);
     if matches!(how.place, Place::Swap { .. }) {
         notes.push(
             "subscriptions and replication slots of the old database stay with it; those of the \
@@ -149,9 +159,13 @@ pub(super) fn name(options: &RestoreOptions, how: &How) -> Result<String, Restor
 /// Both files of the schema, as the choices have them.
 pub(super) fn objects(
     archive: &Archive,
+    manifest: &Manifest,
     choices: &super::Choices,
 ) -> Result<[Objects; 2], RestoreError> {
-    let schema = &archive.manifest().schema;
+    if choices.data_only {
+        return Ok(<[Objects; 2]>::default());
+    }
+    let schema = &manifest.schema;
     let pre = archive.schema_sql(Section::PreData)?;
     let post = archive.schema_sql(Section::PostData)?;
     Ok([
@@ -164,19 +178,21 @@ pub(super) fn objects(
 pub(super) async fn check(
     lead: &Session,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     how: &How,
 ) -> Result<Checked, RestoreError> {
-    let [pre, post] = objects(archive, &how.choices)?;
-    target::check(lead, archive, [&pre, &post], &how.choices, &how.place).await
+    let [pre, post] = objects(archive, manifest, &how.choices)?;
+    target::check(lead, archive, manifest, [&pre, &post], &how.choices, &how.place).await
 }
 
 /// The same for a new database.
 pub(super) async fn check_beside(
     director: &Director,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     how: &How,
 ) -> Result<Checked, RestoreError> {
-    let mut checked = check(&director.session, archive, how).await?;
+    let mut checked = check(&director.session, archive, manifest, how).await?;
     let name = &director.name;
     let exists = director.exists(name).await?;
     match how.place {

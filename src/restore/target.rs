@@ -7,7 +7,7 @@ use super::choices::{Choices, Objects};
 use super::roles::{self, identifier};
 use super::schema::slice;
 use super::{RestoreError, place::Place};
-use crate::format::manifest::SchemaObject;
+use crate::format::manifest::{Manifest, SchemaObject, TableData};
 use crate::format::reader::Archive;
 use crate::format::rows;
 use crate::pg::{self, PgError, Session};
@@ -24,11 +24,11 @@ pub(super) struct Checked {
 pub(super) async fn check(
     lead: &Session,
     archive: &Arc<Archive>,
+    manifest: &Manifest,
     files: [&Objects; 2],
     choices: &Choices,
     place: &Place,
 ) -> Result<Checked, RestoreError> {
-    let manifest = archive.manifest();
     let mut out = Checked::default();
     let from = manifest.source.server_version_num;
     let version = u64::from(lead.server_version_num());
@@ -42,7 +42,10 @@ pub(super) async fn check(
         out.problems.push(RestoreError::Standby);
     }
     if *place == Place::Existing {
-        let contents = pg::contents(lead).await?;
+        if choices.data_only {
+            super::existing::check(lead, manifest, &mut out).await?;
+        }
+        let contents = if choices.data_only { Vec::new() } else { pg::contents(lead).await? };
         if !contents.is_empty() {
             let target = lead.params().describe();
             out.problems.push(RestoreError::NotEmpty { target, contents });
@@ -69,7 +72,7 @@ pub(super) async fn check(
     }
     if !choices.schema_only && !choices.no_owner {
         let mut found = BTreeSet::new();
-        large_object_owners(archive, &mut found)?;
+        large_object_owners(archive, manifest.large_objects, &mut found)?;
         owners.extend(found.iter().map(|owner| choices.role(owner).to_owned()));
     }
     roles.extend(owners.iter().cloned());
@@ -230,9 +233,10 @@ fn shown_version(number: u64) -> String {
 
 fn large_object_owners(
     archive: &Arc<Archive>,
+    data: Option<TableData>,
     roles: &mut BTreeSet<String>,
 ) -> Result<(), RestoreError> {
-    let Some(data) = archive.manifest().large_objects else { return Ok(()) };
+    let Some(data) = data else { return Ok(()) };
     for number in data.first_segment..data.first_segment.saturating_add(data.segments) {
         for row in rows::rows(&archive.segment(number)?) {
             let owner = rows::fields(row).nth(1).and_then(|field| rows::unescape(field).ok());

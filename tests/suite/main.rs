@@ -21,6 +21,7 @@ mod pg_connect;
 mod recover;
 mod refuse;
 mod restore_options;
+mod restore_part;
 mod roundtrip;
 mod rules;
 mod servers;
