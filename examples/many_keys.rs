@@ -15,19 +15,9 @@ use pgark::format::writer::{ArchiveWriter, WriterOptions};
 
 fn column(name: &str, not_null: bool) -> Column {
     Column {
-        name: name.into(),
-        sql_type: "bigint".into(),
         base: TypeRef { name: Name::new("pg_catalog", "int8"), kind: TypeKind::Base },
-        element: None,
-        domain: None,
-        typmod: None,
         not_null,
-        generated: false,
-        identity: false,
-        collation: None,
-        default: None,
-        storage: "plain".into(),
-        compression: None,
+        ..Column::new(name, "bigint")
     }
 }
 
@@ -39,24 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows: u64 = rows.parse()?;
     let name = Name::new("public", "node");
     let table = Table {
-        name: name.clone(),
-        kind: TableKind::Plain,
-        unlogged: false,
-        columns: vec![column("id", true), column("next", false)],
-        primary_key: Some(Key {
-            name: "node_pkey".into(),
-            columns: vec!["id".into()],
-            nulls_not_distinct: false,
-            constraint: true,
-        }),
-        unique: Vec::new(),
-        checks: Vec::new(),
-        partition_of: None,
-        partition_bound: None,
-        partition_key: None,
-        inherits: Vec::new(),
-        condition: None,
-        data: None,
+        primary_key: Some(Key::new("node_pkey", vec!["id".into()])),
+        ..Table::new(name.clone(), vec![column("id", true), column("next", false)])
     };
     let reference = ForeignKey {
         name: "node_next_fkey".into(),
@@ -69,20 +43,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         enforced: true,
     };
     let mut manifest = Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: "many_keys".into(),
-        index: IndexFacts::default(),
         source: Source { encoding: "UTF8".into(), ..Source::default() },
-        schema: Schema::default(),
-        enums: Vec::new(),
         tables: vec![table],
         foreign_keys: vec![reference],
-        sequences: Vec::new(),
-        large_objects: None,
-        rules: None,
+        ..Manifest::default()
     };
     let options = WriterOptions { created: 1_700_000_000, memory: 64 << 20 };
     let out = BufWriter::new(File::create(file)?);

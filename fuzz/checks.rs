@@ -27,44 +27,14 @@ use pgark::verify::{self, Report, VerifyOptions};
 const CREATED: u64 = 1_700_000_000;
 
 fn column(name: &str, of: &str) -> Column {
-    Column {
-        name: name.into(),
-        sql_type: of.into(),
-        base: TypeRef { name: Name::new("pg_catalog", of), kind: TypeKind::Base },
-        element: None,
-        domain: None,
-        typmod: None,
-        not_null: name == "id",
-        generated: false,
-        identity: false,
-        collation: None,
-        default: None,
-        storage: "plain".into(),
-        compression: None,
-    }
+    Column { not_null: name == "id", ..Column::new(name, of) }
 }
 
 fn table(name: &str, columns: Vec<Column>) -> Table {
     let columns_of_key = vec!["id".into()];
     Table {
-        name: Name::new("public", name),
-        kind: TableKind::Plain,
-        unlogged: false,
-        columns,
-        primary_key: Some(Key {
-            name: "key".into(),
-            columns: columns_of_key,
-            nulls_not_distinct: false,
-            constraint: true,
-        }),
-        unique: Vec::new(),
-        checks: Vec::new(),
-        partition_of: None,
-        partition_bound: None,
-        partition_key: None,
-        inherits: Vec::new(),
-        condition: None,
-        data: None,
+        primary_key: Some(Key::new("key", columns_of_key)),
+        ..Table::new(Name::new("public", name), columns)
     }
 }
 
@@ -81,23 +51,14 @@ fn archive(protection: Option<Protection>) -> Vec<u8> {
         enforced: true,
     };
     let mut manifest = Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: "fuzz".into(),
-        index: IndexFacts::default(),
         source: Source { encoding: "UTF8".into(), ..Source::default() },
-        schema: Schema::default(),
-        enums: Vec::new(),
         tables: vec![
             table("image", vec![column("id", "int4"), column("file", "bytea")]),
             table("item", vec![column("id", "int4"), column("image", "int4"), column("t", "text")]),
         ],
         foreign_keys: vec![reference],
-        sequences: Vec::new(),
-        large_objects: None,
-        rules: None,
+        ..Manifest::default()
     };
     let options = WriterOptions { created: CREATED, memory: 1 << 20 };
     let made = ArchiveWriter::create_protected(Vec::new(), &options, protection);

@@ -246,35 +246,13 @@ pub(super) mod tests {
     /// A manifest with nothing but tables of these names.
     pub(in crate::cli) fn manifest(names: &[(&str, &str)]) -> Manifest {
         let table = |(schema, name): &(&str, &str)| Table {
-            name: Name::new(*schema, *name),
-            kind: TableKind::Plain,
-            unlogged: false,
-            columns: Vec::new(),
-            primary_key: None,
-            unique: Vec::new(),
-            checks: Vec::new(),
-            partition_of: None,
-            partition_bound: None,
-            partition_key: None,
-            inherits: Vec::new(),
-            condition: None,
             data: Some(TableData::default()),
+            ..Table::new(Name::new(*schema, *name), Vec::new())
         };
         Manifest {
-            format: Manifest::FORMAT.to_owned(),
-            version: 1,
-            features: Vec::new(),
-            created: 0,
             tool: "pgark".to_owned(),
-            index: IndexFacts::default(),
-            source: Source::default(),
-            schema: Schema::default(),
-            enums: Vec::new(),
             tables: names.iter().map(table).collect(),
-            foreign_keys: Vec::new(),
-            sequences: Vec::new(),
-            large_objects: None,
-            rules: None,
+            ..Manifest::default()
         }
     }
 

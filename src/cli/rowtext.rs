@@ -287,21 +287,7 @@ mod tests {
     use crate::format::manifest::{Name, TypeRef};
 
     fn column(name: &str, base: &str) -> Column {
-        Column {
-            name: name.to_owned(),
-            sql_type: base.to_owned(),
-            base: TypeRef { name: Name::new("pg_catalog", base), kind: TypeKind::Base },
-            element: None,
-            domain: None,
-            typmod: None,
-            not_null: false,
-            generated: false,
-            identity: false,
-            collation: None,
-            default: None,
-            storage: "plain".to_owned(),
-            compression: None,
-        }
+        Column::new(name, base)
     }
 
     /// Collects; every blob is `00ff`.

@@ -9,45 +9,12 @@ use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;
 
 fn column(name: &str, base: &str) -> Column {
-    Column {
-        name: name.into(),
-        sql_type: base.into(),
-        base: TypeRef { name: Name::new("pg_catalog", base), kind: TypeKind::Base },
-        element: None,
-        domain: None,
-        typmod: None,
-        not_null: false,
-        generated: false,
-        identity: false,
-        collation: None,
-        default: None,
-        storage: "plain".into(),
-        compression: None,
-    }
+    Column::new(name, base)
 }
 
 fn table(name: &str, columns: Vec<Column>, keyed: bool) -> Table {
-    let key = || Key {
-        name: "pk".into(),
-        columns: vec!["id".into()],
-        nulls_not_distinct: false,
-        constraint: true,
-    };
-    Table {
-        name: Name::new("public", name),
-        kind: TableKind::Plain,
-        unlogged: false,
-        columns,
-        primary_key: keyed.then(key),
-        unique: Vec::new(),
-        checks: Vec::new(),
-        partition_of: None,
-        partition_bound: None,
-        partition_key: None,
-        inherits: Vec::new(),
-        condition: None,
-        data: None,
-    }
+    let key = || Key::new("pk", vec!["id".into()]);
+    Table { primary_key: keyed.then(key), ..Table::new(Name::new("public", name), columns) }
 }
 
 /// An archive of these tables and rows: a value is NULL, text, or (in a `bytea` column) bytes.

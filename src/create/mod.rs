@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::format::batch::Batch;
 use crate::format::digest::Digest;
-use crate::format::manifest::{IndexFacts, Manifest, Name, Sequence, TableData};
+use crate::format::manifest::{Manifest, Name, Sequence, TableData};
 use crate::format::parity::Protection;
 use crate::format::rows::Bytea;
 use crate::format::rules::Rules;
@@ -386,20 +386,15 @@ fn manifest(
     source.pg_dump_version = schema.pg_dump_version;
     source.comment.clone_from(&options.comment);
     Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: concat!("pgark ", env!("CARGO_PKG_VERSION")).into(),
-        index: IndexFacts::default(),
         source,
         schema: schema.schema,
         enums: catalog.enums,
         tables: catalog.tables,
         foreign_keys: catalog.foreign_keys,
         sequences,
-        large_objects: None,
         rules,
+        ..Manifest::default()
     }
 }
 

@@ -253,39 +253,13 @@ mod tests {
 
     fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
         let column = |(name, base): &(&str, &str)| Column {
-            name: (*name).into(),
-            sql_type: (*base).into(),
-            base: TypeRef { name: Name::new("pg_catalog", *base), kind: TypeKind::Base },
-            element: None,
-            domain: None,
-            typmod: None,
-            not_null: false,
             generated: *name == "gen",
-            identity: false,
-            collation: None,
-            default: None,
-            storage: "plain".into(),
-            compression: None,
+            ..Column::new(*name, *base)
         };
         Table {
-            name: Name::new("public", "t"),
-            kind: TableKind::Plain,
-            unlogged: false,
-            columns: columns.iter().map(column).collect(),
-            primary_key: (!key.is_empty()).then(|| Key {
-                name: "t_pkey".into(),
-                columns: key.iter().map(|name| (*name).to_owned()).collect(),
-                nulls_not_distinct: false,
-                constraint: true,
-            }),
-            unique: Vec::new(),
-            checks: Vec::new(),
-            partition_of: None,
-            partition_bound: None,
-            partition_key: None,
-            inherits: Vec::new(),
-            condition: None,
-            data: None,
+            primary_key: (!key.is_empty())
+                .then(|| Key::new("t_pkey", key.iter().map(|name| (*name).to_owned()).collect())),
+            ..Table::new(Name::new("public", "t"), columns.iter().map(column).collect())
         }
     }
 

@@ -79,6 +79,28 @@ pub struct Manifest {
     pub rules: Option<Rules>,
 }
 
+impl Default for Manifest {
+    /// One of this format that says nothing yet.
+    fn default() -> Self {
+        Self {
+            format: Self::FORMAT.into(),
+            version: 1,
+            features: Vec::new(),
+            created: 0,
+            tool: String::new(),
+            index: IndexFacts::default(),
+            source: Source::default(),
+            schema: Schema::default(),
+            enums: Vec::new(),
+            tables: Vec::new(),
+            foreign_keys: Vec::new(),
+            sequences: Vec::new(),
+            large_objects: None,
+            rules: None,
+        }
+    }
+}
+
 impl Manifest {
     /// The value of `format` in every manifest.
     pub const FORMAT: &'static str = "pgark";
@@ -268,6 +290,25 @@ pub struct Table {
 }
 
 impl Table {
+    /// A plain table without rows or constraints.
+    pub fn new(name: Name, columns: Vec<Column>) -> Self {
+        Self {
+            name,
+            kind: TableKind::Plain,
+            unlogged: false,
+            columns,
+            primary_key: None,
+            unique: Vec::new(),
+            checks: Vec::new(),
+            partition_of: None,
+            partition_bound: None,
+            partition_key: None,
+            inherits: Vec::new(),
+            condition: None,
+            data: None,
+        }
+    }
+
     /// The columns that have a field in the rows: all but generated ones.
     pub fn stored_columns(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| !column.generated)
@@ -358,6 +399,26 @@ pub struct Column {
 }
 
 impl Column {
+    /// A column that may be NULL, of a base type of `pg_catalog`.
+    pub fn new(name: impl Into<String>, of: impl Into<String>) -> Self {
+        let of = of.into();
+        Self {
+            name: name.into(),
+            sql_type: of.clone(),
+            base: TypeRef { name: Name::new("pg_catalog", of), kind: TypeKind::Base },
+            element: None,
+            domain: None,
+            typmod: None,
+            not_null: false,
+            generated: false,
+            identity: false,
+            collation: None,
+            default: None,
+            storage: "plain".into(),
+            compression: None,
+        }
+    }
+
     /// Whether values longer than 64 bytes are stored as blobs: `bytea` and domains over it.
     pub fn is_bytea(&self) -> bool {
         self.base.kind == TypeKind::Base
@@ -386,6 +447,13 @@ pub struct Key {
     pub nulls_not_distinct: bool,
     /// Whether it is a constraint (else a plain unique index).
     pub constraint: bool,
+}
+
+impl Key {
+    /// A constraint in which NULLs differ from each other.
+    pub fn new(name: impl Into<String>, columns: Vec<String>) -> Self {
+        Self { name: name.into(), columns, nulls_not_distinct: false, constraint: true }
+    }
 }
 
 /// A CHECK constraint.

@@ -125,9 +125,6 @@ pub struct ArchiveWriter<W: Write + Send + 'static> {
     segments: Vec<(u32, u32)>,
     table: Option<TableState>,
     catalog: Option<Manifest>,
-    /// What a test makes of a segment's lists.
-    #[cfg(test)]
-    pub(crate) falsify: fn(&mut Vec<BlobList>),
 }
 
 struct TableState {
@@ -198,7 +195,6 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             table: None,
             catalog: None,
             #[cfg(test)]
-            falsify: |_| (),
         })
     }
 
@@ -351,12 +347,6 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let rows = std::mem::take(&mut table.rows);
         let label = object::label(table.name.as_ref());
         let lists = self.lists(std::mem::take(&mut table.blobs))?;
-        #[cfg(test)]
-        let lists = {
-            let mut lists = lists;
-            (self.falsify)(&mut lists);
-            lists
-        };
         table.weight = 0;
         let object = self.queue.object(EntryKind::Segment, raw.len(), move || {
             let length = u32::try_from(raw.len()).unwrap_or(u32::MAX);

@@ -165,21 +165,7 @@ mod tests {
     use crate::pg::catalog::TableFacts;
 
     fn column(name: &str, base: &str) -> Column {
-        Column {
-            name: name.to_owned(),
-            sql_type: base.to_owned(),
-            base: TypeRef { name: Name::new("pg_catalog", base), kind: TypeKind::Base },
-            element: None,
-            domain: None,
-            typmod: None,
-            not_null: false,
-            generated: false,
-            identity: false,
-            collation: None,
-            default: None,
-            storage: "extended".to_owned(),
-            compression: None,
-        }
+        Column::new(name, base)
     }
 
     fn catalog(columns: Vec<Column>, pages: u32, bytes: u64) -> Catalog {
@@ -188,21 +174,7 @@ mod tests {
             .filter(|column| !column.is_bytea())
             .map(|column| (column.name.clone(), format!("out({})", ident(&column.name))))
             .collect();
-        let table = Table {
-            name: Name::new("public", "t"),
-            kind: TableKind::Plain,
-            unlogged: false,
-            columns,
-            primary_key: None,
-            unique: Vec::new(),
-            checks: Vec::new(),
-            partition_of: None,
-            partition_bound: None,
-            partition_key: None,
-            inherits: Vec::new(),
-            condition: None,
-            data: None,
-        };
+        let table = Table::new(Name::new("public", "t"), columns);
         Catalog {
             source: Source::default(),
             enums: Vec::new(),

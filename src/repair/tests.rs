@@ -19,20 +19,9 @@ const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
 
 pub(super) fn manifest() -> Manifest {
     Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: "test".into(),
-        index: IndexFacts::default(),
         source: Source { encoding: "UTF8".into(), ..Source::default() },
-        schema: Schema::default(),
-        enums: Vec::new(),
-        tables: Vec::new(),
-        foreign_keys: Vec::new(),
-        sequences: Vec::new(),
-        large_objects: None,
-        rules: None,
+        ..Manifest::default()
     }
 }
 

@@ -204,19 +204,8 @@ pub(super) mod tests {
 
     pub(in crate::verify) fn column(kind: TypeKind, name: &str) -> Column {
         Column {
-            name: "c".into(),
-            sql_type: name.into(),
             base: TypeRef { name: Name::new("pg_catalog", name), kind },
-            element: None,
-            domain: None,
-            typmod: None,
-            not_null: false,
-            generated: false,
-            identity: false,
-            collation: None,
-            default: None,
-            storage: "plain".into(),
-            compression: None,
+            ..Column::new("c", name)
         }
     }
 

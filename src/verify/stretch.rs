@@ -7,9 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Context;
 use super::objects::with_object;
 use crate::format::digest::{Digest, RowSum};
-use crate::format::manifest::{
-    Column, Key, Manifest, Name, Table, TableData, TableKind, TypeKind, TypeRef,
-};
+use crate::format::manifest::{Column, Key, Manifest, Name, Table, TableData};
 use crate::format::rows;
 
 /// Segments between two places whose row number is kept.
@@ -64,46 +62,19 @@ pub(super) struct Rows<'a> {
 
 /// The table that large objects are stored as.
 fn large_objects() -> Table {
-    let column = |name: &str, of: &str, not_null| Column {
-        name: name.into(),
-        sql_type: of.into(),
-        base: TypeRef { name: Name::new("pg_catalog", of), kind: TypeKind::Base },
-        element: None,
-        domain: None,
-        typmod: None,
-        not_null,
-        generated: false,
-        identity: false,
-        collation: None,
-        default: None,
-        storage: "plain".into(),
-        compression: None,
-    };
+    let column = |name: &str, of: &str, not_null| Column { not_null, ..Column::new(name, of) };
     Table {
-        name: Name::new("", ""),
-        kind: TableKind::Plain,
-        unlogged: false,
-        columns: vec![
-            column("oid", "oid", true),
-            column("owner", "text", true),
-            column("acl", "text", false),
-            column("comment", "text", false),
-            column("data", "bytea", true),
-        ],
-        primary_key: Some(Key {
-            name: "oid".into(),
-            columns: vec!["oid".into()],
-            nulls_not_distinct: false,
-            constraint: true,
-        }),
-        unique: Vec::new(),
-        checks: Vec::new(),
-        partition_of: None,
-        partition_bound: None,
-        partition_key: None,
-        inherits: Vec::new(),
-        condition: None,
-        data: None,
+        primary_key: Some(Key::new("oid", vec!["oid".into()])),
+        ..Table::new(
+            Name::new("", ""),
+            vec![
+                column("oid", "oid", true),
+                column("owner", "text", true),
+                column("acl", "text", false),
+                column("comment", "text", false),
+                column("data", "bytea", true),
+            ],
+        )
     }
 }
 

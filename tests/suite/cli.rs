@@ -58,45 +58,12 @@ fn pgark(here: &Path, args: &[&str]) -> Ran {
 }
 
 fn column(name: &str, base: &str) -> Column {
-    Column {
-        name: name.into(),
-        sql_type: base.into(),
-        base: TypeRef { name: Name::new("pg_catalog", base), kind: TypeKind::Base },
-        element: None,
-        domain: None,
-        typmod: None,
-        not_null: name == "id",
-        generated: false,
-        identity: false,
-        collation: None,
-        default: None,
-        storage: "plain".into(),
-        compression: None,
-    }
+    Column { not_null: name == "id", ..Column::new(name, base) }
 }
 
 fn table(name: &str, columns: Vec<Column>) -> Table {
-    let key = Key {
-        name: format!("{name}_pkey"),
-        columns: vec!["id".into()],
-        nulls_not_distinct: false,
-        constraint: true,
-    };
-    Table {
-        name: Name::new("public", name),
-        kind: TableKind::Plain,
-        unlogged: false,
-        columns,
-        primary_key: Some(key),
-        unique: Vec::new(),
-        checks: Vec::new(),
-        partition_of: None,
-        partition_bound: None,
-        partition_key: None,
-        inherits: Vec::new(),
-        condition: None,
-        data: None,
-    }
+    let key = Key::new(format!("{name}_pkey"), vec!["id".into()]);
+    Table { primary_key: Some(key), ..Table::new(Name::new("public", name), columns) }
 }
 
 /// The blob that two rows of `public.image` share.
@@ -113,12 +80,7 @@ fn archive(here: &Path) -> PathBuf {
         table("user", vec![column("id", "int4"), column("name", "text"), column("ok", "bool")]),
     ];
     let mut manifest = Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: "pgark 0.1.0".into(),
-        index: IndexFacts::default(),
         source: Source {
             server_version: "16.15".into(),
             server_version_num: 160_015,
@@ -132,13 +94,8 @@ fn archive(here: &Path) -> PathBuf {
             pg_dump_version: "pg_dump (PostgreSQL) 16.15".into(),
             ..Source::default()
         },
-        schema: Schema::default(),
-        enums: Vec::new(),
         tables: tables.clone(),
-        foreign_keys: Vec::new(),
-        sequences: Vec::new(),
-        large_objects: None,
-        rules: None,
+        ..Manifest::default()
     };
     writer.schema(b"", b"", &manifest).unwrap();
     writer.begin_table(Some(&tables[0].name)).unwrap();
@@ -709,20 +666,9 @@ fn protected(here: &Path) -> Vec<u8> {
     let protection = Some(pgark::format::parity::Protection::default());
     let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
     let mut manifest = Manifest {
-        format: Manifest::FORMAT.into(),
-        version: 1,
-        features: Vec::new(),
-        created: 0,
         tool: "test".into(),
-        index: IndexFacts::default(),
         source: Source { encoding: "UTF8".into(), ..Source::default() },
-        schema: Schema::default(),
-        enums: Vec::new(),
-        tables: Vec::new(),
-        foreign_keys: Vec::new(),
-        sequences: Vec::new(),
-        large_objects: None,
-        rules: None,
+        ..Manifest::default()
     };
     writer.schema(b"", b"", &manifest).unwrap();
     writer.begin_table(None).unwrap();

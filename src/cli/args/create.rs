@@ -1,0 +1,90 @@
+//! What can be typed after `pgark create`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::units::{self, Parity};
+
+/// Save a database to an archive
+///
+/// Takes one consistent snapshot of the database, without stopping anybody who
+/// works with it, and writes it to one file: schema, rows, blobs, sequences and
+/// large objects. The file is written aside, read back, verified, and only then
+/// given its name: a file under the final name is complete and was checked.
+/// Images are checked to be whole; `pgark verify` decodes them too.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pgark create postgres://app@db.example.org/shop
+  pgark create 'host=/run/postgresql dbname=shop' -o shop.pgark
+  PGSERVICE=shop pgark create --comment 'before the migration'
+  pgark create shop --pg-dump 'docker exec -i db pg_dump'
+
+A password is best kept in ~/.pgpass or PGPASSWORD: other users of this machine
+can see the arguments of a command.")]
+pub(in crate::cli) struct Create {
+    /// Database to save: a URL, key=value pairs, or a database's name
+    ///
+    /// What it leaves out comes from libpq's environment (PGHOST, PGPORT,
+    /// PGUSER, PGDATABASE, PGPASSWORD, PGSERVICE, ...), service files and
+    /// ~/.pgpass.
+    #[arg(value_name = "SOURCE")]
+    pub(in crate::cli) source: Option<String>,
+    /// Archive to write [default: <database>_<YYYYMMDD_HHMMSS>.pgark]
+    ///
+    /// The default is in the current directory; its time is in UTC.
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::cli) output: Option<PathBuf>,
+    /// Replace FILE if it is there
+    #[arg(short, long)]
+    pub(in crate::cli) force: bool,
+    /// Connections that read at the same time [default: number of cores]
+    #[arg(short, long, value_name = "N", value_parser = units::parse_jobs)]
+    pub(in crate::cli) jobs: Option<usize>,
+    /// Memory for data in flight, such as 256M or 1G
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
+    pub(in crate::cli) memory: usize,
+    /// Command that runs pg_dump [default: the one that fits the server]
+    ///
+    /// It may have arguments of its own. It has to be at least as new as the
+    /// server.
+    #[arg(long, value_name = "CMD")]
+    pub(in crate::cli) pg_dump: Option<String>,
+    /// How long to wait for a table that somebody else has locked
+    #[arg(
+        long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "30s"
+    )]
+    pub(in crate::cli) lock_timeout: Duration,
+    /// Percent of the file to add as parity for pgark repair, up to 25; 0 is none
+    ///
+    /// Damage up to about this share of every 64 MiB can then be repaired.
+    #[arg(
+        long, value_name = "PERCENT", value_parser = units::parse_parity, default_value = "3.1"
+    )]
+    pub(in crate::cli) parity: Parity,
+    /// Words about this backup, kept in the archive
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) comment: Option<String>,
+    /// Rules to keep in the archive and check, such as a pgark.toml
+    ///
+    /// What the database does not declare: references by an id alone, blobs
+    /// that must be images, counts of rows.
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) rules: Option<PathBuf>,
+    /// Do not read the archive back and verify it
+    ///
+    /// Then nobody has seen yet that what was written can be read.
+    #[arg(long)]
+    pub(in crate::cli) no_read_back: bool,
+    /// Report as one JSON object on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(in crate::cli) json: bool,
+    /// Join a snapshot that another session has exported (for tests)
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(in crate::cli) snapshot: Option<String>,
+    /// Seconds since 1970 to record as the time of creation (for tests)
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub(in crate::cli) created: Option<u64>,
+}
