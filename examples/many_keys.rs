@@ -8,8 +8,7 @@ use std::io::{BufWriter, Write as _};
 
 use pgark::format::batch::Batch;
 use pgark::format::manifest::{
-    Column, ForeignKey, IndexFacts, Key, Manifest, Match, Name, Schema, Source, Table, TableKind,
-    TypeKind, TypeRef,
+    Column, ForeignKey, Key, Manifest, Match, Name, Source, Table, TypeKind, TypeRef,
 };
 use pgark::format::writer::{ArchiveWriter, WriterOptions};
 

@@ -10,8 +10,7 @@ use pgark::format::batch::BatchBuilder;
 use pgark::format::digest::Digest;
 use pgark::format::index::{Index, IndexBytes};
 use pgark::format::manifest::{
-    Column, ForeignKey, IndexFacts, Key, Manifest, Match, Name, Schema, Source, Table, TableData,
-    TableKind, TypeKind, TypeRef,
+    Column, ForeignKey, Key, Manifest, Match, Name, Source, Table, TableData,
 };
 use pgark::format::object::{self, HEAD_FIXED, Head};
 use pgark::format::parity::Protection;

@@ -241,7 +241,7 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::format::manifest::{IndexFacts, Schema, Source, TableData, TableKind};
+    use crate::format::manifest::TableData;
 
     /// A manifest with nothing but tables of these names.
     pub(in crate::cli) fn manifest(names: &[(&str, &str)]) -> Manifest {

@@ -284,7 +284,6 @@ fn json_string(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use crate::format::digest::Digest;
-    use crate::format::manifest::{Name, TypeRef};
 
     fn column(name: &str, base: &str) -> Column {
         Column::new(name, base)

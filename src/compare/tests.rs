@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::format::batch::BatchBuilder;
-use crate::format::manifest::{ForeignKey, Key, Match, TypeKind, TypeRef};
+use crate::format::manifest::{ForeignKey, Key, Match};
 use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;
 

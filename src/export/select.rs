@@ -249,7 +249,7 @@ mod tests {
     //! Guards against a row that is there and is not found, and against another one being found.
     use super::*;
     use crate::format::digest::Digest;
-    use crate::format::manifest::{Key, Name, TableKind, TypeKind, TypeRef};
+    use crate::format::manifest::{Key, Name};
 
     fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
         let column = |(name, base): &(&str, &str)| Column {

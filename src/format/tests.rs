@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::batch::{Batch, BatchBuilder, KnownBlobs};
 use super::digest::Digest;
-use super::manifest::{IndexFacts, Manifest, Name, Schema, Source, TableData};
+use super::manifest::{Manifest, Name, TableData};
 use super::reader::{Archive, PackCache, Section};
 use super::rows::{self, Bytea};
 use super::writer::{ArchiveWriter, WriterOptions};

@@ -194,7 +194,6 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             segments: Vec::new(),
             table: None,
             catalog: None,
-            #[cfg(test)]
         })
     }
 

@@ -161,7 +161,7 @@ pub(super) fn condition(table: &Table, part: &Part) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::manifest::{Name, Source, TypeKind, TypeRef};
+    use crate::format::manifest::{Name, Source};
     use crate::pg::catalog::TableFacts;
 
     fn column(name: &str, base: &str) -> Column {

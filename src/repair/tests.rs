@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::*;
 use crate::format::batch::BatchBuilder;
-use crate::format::manifest::{IndexFacts, Manifest, Name, Schema, Source};
+use crate::format::manifest::{Manifest, Name, Source};
 use crate::format::parity::Protection;
 use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;

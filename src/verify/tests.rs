@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::*;
 use crate::format::batch::{Batch, BatchBuilder};
 use crate::format::manifest::{
-    Collation, Column, Enum, ForeignKey, IndexFacts, Key, Manifest, Match, Name, OwnedBy, Schema,
-    SchemaObject, Sequence, Source, Table, TableKind, TypeKind, TypeRef,
+    Collation, Column, Enum, ForeignKey, Key, Manifest, Match, Name, OwnedBy, Schema, SchemaObject,
+    Sequence, Source, Table, TableKind, TypeKind, TypeRef,
 };
 use crate::format::seal;
 use crate::format::ustar;

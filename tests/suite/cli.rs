@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pgark::format::batch::BatchBuilder;
-use pgark::format::manifest::{
-    Column, IndexFacts, Key, Manifest, Name, Schema, Source, Table, TableKind, TypeKind, TypeRef,
-};
+use pgark::format::manifest::{Column, Key, Manifest, Name, Source, Table};
 use pgark::format::writer::{ArchiveWriter, WriterOptions};
 use tempfile::TempDir;
 
