@@ -10,6 +10,7 @@ use super::codes::Code;
 use super::counts::Counts;
 use super::findings::Finding;
 use super::objects::{Stored, with_object};
+use super::partitions::Partitions;
 use super::plan::{Cell, Given, Plan, RECORD, Values};
 use super::spill::Sorter;
 use super::stretch::{Rows, Stretch, Tally, described, rows_before};
@@ -39,6 +40,8 @@ pub(super) struct Work<'a> {
     pub(super) wanted: &'a Wanted,
     /// What is counted.
     pub(super) counts: &'a Counts,
+    /// Where rows belong.
+    pub(super) partitions: &'a Partitions,
 }
 
 /// The records of keys and references, and those of blobs.
@@ -305,6 +308,9 @@ impl Worker<'_> {
                     }
                 }
                 self.work.counts.row(at, &values);
+                if let Some(bound) = self.work.partitions.misplaced(at, &values) {
+                    self.misplaced(stretch, number, row, bound);
+                }
                 let (wanted, blobs) = (self.work.wanted, &mut self.blobs);
                 wanted.row(self.context, self.stored, at, number, &values, blobs)?;
             } else {
@@ -313,6 +319,12 @@ impl Worker<'_> {
             }
         }
         Ok(tally)
+    }
+
+    fn misplaced(&self, stretch: &Stretch<'_>, number: u64, row: &[u8], bound: &str) {
+        let key = (!stretch.key().is_empty()).then(|| described(stretch, row, stretch.key()));
+        let finding = Finding::new(Code::WrongPartition, format!("it does not belong in {bound}"));
+        self.context.findings.add(finding.table(&stretch.shown).row(number).key(key));
     }
 
     /// Takes a row apart. None if it cannot be: then nothing more is known of it.

@@ -18,6 +18,7 @@ mod images;
 mod keys;
 mod objects;
 mod parity;
+mod partitions;
 mod plan;
 mod report;
 pub mod rules;
@@ -54,6 +55,7 @@ use blobs::{Images, Wanted};
 use content::Work;
 use counts::Counts;
 use findings::Findings;
+use partitions::Partitions;
 use rules::RuleFile;
 use work::Gate;
 
@@ -221,7 +223,8 @@ fn examine(
     let plan = plan::Plan::new(context, manifest, &rules, &rows.stretches);
     let wanted = Wanted::new(manifest, &rules, &rows);
     let counts = Counts::new(manifest, &rules, &rows);
-    let work = Work { plan: &plan, wanted: &wanted, counts: &counts };
+    let partitions = Partitions::new(context, manifest, &rows);
+    let work = Work { plan: &plan, wanted: &wanted, counts: &counts, partitions: &partitions };
     let (sorters, blobs) = content::check(context, manifest, &rows, &work, &stored)?;
     context.progress.begin(Phase::Keys, 0, 0);
     keys::check(context, manifest, &plan, &rows, sorters)?;

@@ -17,6 +17,7 @@ mod fixtures;
 mod fuzzed;
 mod kill;
 mod library;
+mod partitions;
 mod pg_connect;
 mod recover;
 mod refuse;
