@@ -12,6 +12,8 @@ pub enum Phase {
     Finish,
     /// Checking an archive.
     Verify,
+    /// Decoding images.
+    Images,
     /// Keys and references.
     Keys,
     /// Creating tables, types and functions.

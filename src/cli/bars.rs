@@ -207,6 +207,7 @@ impl Glance {
             Some(Phase::Rows) => "saving rows",
             Some(Phase::Finish) => "closing archive",
             Some(Phase::Verify) => "verifying",
+            Some(Phase::Images) => "checking images",
             Some(Phase::Keys) => "checking keys",
             Some(Phase::PreData) => "creating tables",
             Some(Phase::Load) => "loading rows",

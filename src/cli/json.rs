@@ -19,7 +19,7 @@ use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::{Plan, RestoreError};
-use crate::verify::{Finding, Level, Report, TableReport};
+use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use restored::Restored;
 
 /// The version of these objects.
@@ -91,6 +91,7 @@ pub(super) struct Verified<'a> {
     chunks: u64,
     images: u64,
     images_damaged: u64,
+    uses: &'a [Use],
     errors: u64,
     warnings: u64,
     notes: u64,
@@ -119,6 +120,7 @@ impl<'a> Verified<'a> {
             chunks: report.chunks,
             images: report.images,
             images_damaged: report.images_damaged,
+            uses: &report.uses,
             errors: report.errors,
             warnings: report.warnings,
             notes: report.notes,

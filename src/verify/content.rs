@@ -298,7 +298,7 @@ impl Worker<'_> {
             if number.is_multiple_of(1 << 14) {
                 self.context.go_on()?;
             }
-            if let Some(values) = self.row(stretch, fields, number, row, &mut tally) {
+            if let Some(values) = self.row(at, stretch, fields, number, row, &mut tally) {
                 self.keys(at, stretch, &values, number, row)?;
                 for cell in &values.0 {
                     if let Some(Cell::Blob(digest)) = cell
@@ -330,6 +330,7 @@ impl Worker<'_> {
     /// Takes a row apart. None if it cannot be: then nothing more is known of it.
     fn row<'r>(
         &self,
+        at: usize,
         stretch: &Stretch<'_>,
         fields: &[Field<'_>],
         number: u64,
@@ -365,6 +366,7 @@ impl Worker<'_> {
                         tally.blob_bytes = tally.blob_bytes.saturating_add(blob.length);
                         if let Err((code, message)) = self.blob(&blob) {
                             tell(code, message, Some(field), Some(&blob));
+                            self.work.wanted.hurt.add(at, number);
                         }
                         Some(Cell::Blob(blob.digest))
                     }

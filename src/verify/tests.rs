@@ -326,6 +326,17 @@ fn damage_is_traced_to_tables_rows_and_blobs() {
     assert_eq!(hit[0].blob, Some(Digest::of(&noise(300)).to_string()));
     let states: Vec<_> = report.table_states.iter().map(|table| table.state).collect();
     assert_eq!(states, [TableState::Intact, TableState::Damaged, TableState::Intact]);
+    let used = Use {
+        table: "public.image".into(),
+        by: "public.item".into(),
+        columns: vec!["imageId".into()],
+        constraint: Some("item_image_fkey".into()),
+        rule: None,
+        rows: 1,
+        at_least: false,
+        examples: vec!["id = 2".into()],
+    };
+    assert_eq!(report.uses, [used]);
 }
 
 #[test]

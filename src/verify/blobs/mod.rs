@@ -5,6 +5,8 @@
 //! one blob stand together and blobs stand in the order of the file. So each distinct blob is read
 //! and decoded once, however often it is referred to, and a pack is unpacked about once.
 
+mod record;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
 
+pub(super) use self::record::RECORD;
+use self::record::{Record, SUM};
 use super::codes::Code;
 use super::findings::{EXAMPLES, Finding};
 use super::images::{self, Declared, Fault, Kind};
@@ -20,6 +24,7 @@ use super::objects::{Packs, Stored};
 use super::plan::{Cell, Tree, Values};
 use super::spill::{Merge, Sorter};
 use super::stretch::{Rows, describe};
+use super::uses::Hurt;
 use super::work::workers;
 use super::{Context, ImageCheck, VerifyError};
 use crate::format::digest::Digest;
@@ -27,10 +32,6 @@ use crate::format::index::IndexError;
 use crate::format::manifest::Manifest;
 use crate::format::rules::{Algorithm, Rules};
 
-/// Length of a record.
-pub(super) const RECORD: usize = 51;
-/// Longest checksum that a record holds; a SHA-256 is compared at once, with the blob's name.
-const SUM: usize = 20;
 /// Most records of one blob that are taken at a time.
 const RUN: usize = 1 << 16;
 /// Marks a blob of many chunks among the numbers of chunks.
@@ -59,6 +60,8 @@ pub(super) struct Wanted {
     faults: Mutex<BTreeMap<(usize, Code), Broken>>,
     images: AtomicU64,
     bad_images: AtomicU64,
+    /// Rows of which a blob is lost, or no image.
+    pub(super) hurt: Hurt,
 }
 
 /// Faults of one kind: how many, and the first of them.
@@ -73,63 +76,6 @@ struct Broken {
 pub(super) struct Images {
     pub(super) all: u64,
     pub(super) damaged: u64,
-}
-
-/// A record taken apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Record {
-    /// Where the blob begins: its first chunk's entry and offset.
-    place: u64,
-    /// A chunk's number, or a blob's and [`MANY`].
-    id: u64,
-    spec: u32,
-    row: u64,
-    declared: u8,
-    /// Length of the checksum, if one is declared.
-    sum: u8,
-    sums: [u8; SUM],
-    /// Reserved: zero.
-    pad: u8,
-}
-
-impl Record {
-    fn bytes(&self) -> [u8; RECORD] {
-        let mut out = [0; RECORD];
-        let mut rest = out.as_mut_slice();
-        for part in [
-            &self.place.to_be_bytes()[..],
-            &self.id.to_be_bytes(),
-            &self.spec.to_be_bytes(),
-            &self.row.to_be_bytes(),
-            &[self.declared, self.sum],
-            &self.sums,
-            &[self.pad],
-        ] {
-            if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
-                to.copy_from_slice(part);
-                rest = after;
-            }
-        }
-        out
-    }
-
-    fn of(bytes: &[u8; RECORD]) -> Option<Self> {
-        let (place, rest) = bytes.split_first_chunk::<8>()?;
-        let (id, rest) = rest.split_first_chunk::<8>()?;
-        let (spec, rest) = rest.split_first_chunk::<4>()?;
-        let (row, rest) = rest.split_first_chunk::<8>()?;
-        let ([declared, sum], rest) = rest.split_first_chunk::<2>()?;
-        Some(Self {
-            place: u64::from_be_bytes(*place),
-            id: u64::from_be_bytes(*id),
-            spec: u32::from_be_bytes(*spec),
-            row: u64::from_be_bytes(*row),
-            declared: *declared,
-            sum: *sum,
-            sums: *rest.first_chunk()?,
-            pad: 0,
-        })
-    }
 }
 
 impl Wanted {
@@ -195,6 +141,17 @@ impl Wanted {
     }
 
     fn fault(&self, spec: usize, code: Code, row: u64, what: String, blob: Option<Digest>) {
+        let hurts = matches!(
+            code,
+            Code::BlobEmpty
+                | Code::ImageDamaged
+                | Code::ImageDamagedNoRule
+                | Code::ImageTooLarge
+                | Code::ImageTooLargeNoRule
+        );
+        if let Some(spec) = self.specs.get(spec).filter(|_| hurts) {
+            self.hurt.add(spec.stretch, row);
+        }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let broken = faults.entry((spec, code)).or_default();
         broken.count += 1;
@@ -248,7 +205,6 @@ impl Wanted {
                         declared: declared.code(),
                         sum: 0,
                         sums: [0; SUM],
-                        pad: 0,
                     };
                     match sum {
                         Some((Algorithm::Sha256, sum)) if sum != digest.0 => {
