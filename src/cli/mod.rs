@@ -9,6 +9,7 @@ mod create;
 mod exit;
 mod export;
 mod extract;
+mod help;
 mod hints;
 mod inspect;
 mod interrupt;
@@ -79,6 +80,9 @@ pub fn main() -> ExitCode {
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
+        Verb::Help(typed) => help::run(typed, &context),
+        Verb::Completions(typed) => help::completions(typed, &context),
+        Verb::Man(typed) => help::man(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -92,7 +96,12 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
-            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) => None,
+            Verb::Verify(_)
+            | Verb::Cat(_)
+            | Verb::Rules(_)
+            | Verb::Help(_)
+            | Verb::Completions(_)
+            | Verb::Man(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),

@@ -15,6 +15,7 @@ mod faults;
 mod fidelity;
 mod fixtures;
 mod fuzzed;
+mod guides;
 mod kill;
 mod library;
 mod partitions;

@@ -7,6 +7,7 @@
 
 mod compare;
 mod create;
+mod help;
 mod reading;
 mod restore;
 mod verify;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
+pub(super) use self::help::{Completions, Help, Man, Topic};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
@@ -80,4 +82,7 @@ pub(super) enum Verb {
     Export(Export),
     Extract(Extract),
     Rules(Rules),
+    Help(Help),
+    Completions(Completions),
+    Man(Man),
 }
