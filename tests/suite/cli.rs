@@ -733,7 +733,10 @@ fn help_completions_and_manual_pages() {
     assert_eq!(pgark(here.path(), &["man", "--to", "man"]).code, Some(0));
     for name in verbs.lines().filter_map(named) {
         let told = pgark(here.path(), &["help", &name]).stdout;
-        assert_eq!(told, pgark(here.path(), &[&name, "--help"]).stdout, "{name}");
+        // clap sets a help without long texts in fewer lines.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let help = pgark(here.path(), &[&name, "--help"]).stdout;
+        assert_eq!(words(&told), words(&help), "{name}");
         let page =
             std::fs::read_to_string(here.path().join(format!("man/pgark-{name}.1"))).unwrap();
         assert!(page.starts_with(".ie") || page.contains(".TH"), "{name}");
