@@ -27,6 +27,7 @@ mod rules;
 mod servers;
 mod stable;
 mod swap;
+mod throwaway;
 mod traps_reading;
 mod traps_restoring;
 
