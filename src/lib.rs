@@ -39,6 +39,8 @@ pub mod repair;
 pub mod verify;
 
 #[cfg(feature = "postgres")]
+pub mod check;
+#[cfg(feature = "postgres")]
 pub mod create;
 #[cfg(feature = "postgres")]
 pub mod pg;
