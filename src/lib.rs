@@ -43,6 +43,8 @@ pub mod check;
 #[cfg(feature = "postgres")]
 pub mod create;
 #[cfg(feature = "postgres")]
+pub mod drill;
+#[cfg(feature = "postgres")]
 pub mod pg;
 #[cfg(feature = "postgres")]
 pub mod restore;
