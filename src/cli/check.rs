@@ -45,18 +45,29 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
     bars.finish();
     let (checked, comparison) = done?;
     let lost = comparison.as_ref().map(lost).unwrap_or_default();
-    let ok = lost.is_empty() && checked.ok && !(typed.strict && checked.warnings > 0);
+    let changed = comparison.as_ref().map(changed).unwrap_or_default();
+    let as_it_was = lost.is_empty() && (changed.is_empty() || typed.allow_changes);
+    let ok = as_it_was && checked.ok && !(typed.strict && checked.warnings > 0);
     if typed.json {
         let file = typed.against.as_deref();
+        let differences = [lost.as_slice(), changed.as_slice()];
+        let comparison = comparison.as_ref();
         let object =
-            Checked::new(file, &described, ok, typed.strict, &checked, &lost, comparison.as_ref());
+            Checked::new(file, &described, ok, typed.strict, &checked, differences, comparison);
         json::print(printer, &object);
     } else if !ok || !printer.is_quiet() {
         let source = match &typed.source {
             Some(source) => printer.redact(source),
             None => String::new(),
         };
-        let seen = Seen { typed, archive: archive.as_ref(), checked: &checked, lost: &lost, ok };
+        let seen = Seen {
+            typed,
+            archive: archive.as_ref(),
+            checked: &checked,
+            lost: &lost,
+            changed: &changed,
+            ok,
+        };
         let paint = printer.out_paint();
         printer.result(&words(&described, &source, &seen, comparison.as_ref(), paint));
     }
@@ -113,6 +124,7 @@ struct Seen<'a> {
     archive: Option<&'a Archive>,
     checked: &'a Report,
     lost: &'a [String],
+    changed: &'a [String],
     ok: bool,
 }
 
@@ -168,6 +180,21 @@ fn lost(comparison: &Comparison) -> Vec<String> {
     out
 }
 
+/// Values of the archive that are others now, a column each.
+fn changed(comparison: &Comparison) -> Vec<String> {
+    let mut out = Vec::new();
+    for table in all(comparison) {
+        for column in &table.changed_columns {
+            let other = column.rows.saturating_sub(column.now_null);
+            if other > 0 {
+                let rows = counted(other, "row", "rows");
+                out.push(format!("{}.{} in {rows}", shown(table), column.name));
+            }
+        }
+    }
+    out
+}
+
 fn words(
     described: &str,
     source: &str,
@@ -197,8 +224,9 @@ fn words(
         _ = writeln!(out, "  also looked at: {sequences}{keys}");
     }
     render::details(&mut out, &seen.checked.findings, paint);
-    if let (Some(file), false) = (&seen.typed.against, seen.lost.is_empty()) {
-        back(&mut out, file, source, paint);
+    let differs = !seen.lost.is_empty() || !seen.changed.is_empty() && !seen.ok;
+    if let Some(file) = seen.typed.against.as_ref().filter(|_| differs) {
+        back(&mut out, file, source, seen, paint);
     }
     out
 }
@@ -208,30 +236,31 @@ fn verdict(seen: &Seen<'_>, paint: Paint) -> String {
         let time = archive.manifest().source.snapshot_time.as_str();
         format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
     });
-    let in_order = seen.ok || seen.checked.ok && seen.lost.is_empty();
     let rules = rules_told(seen.checked);
-    match (since, seen.lost.is_empty(), in_order) {
-        (Some(since), false, _) => {
-            let word = paint.paint(Style::Bad, "NOT ALL THERE.");
-            format!("{word} Something was lost since {since}:")
-        }
-        (Some(since), true, true) => {
-            let word = paint.paint(Style::Good, "ALL THERE.");
-            format!("{word} Nothing was lost since {since}; {rules}.")
-        }
-        (Some(since), true, false) => {
-            let word = paint.paint(Style::Bad, "ALL THERE, BUT NOT IN ORDER.");
-            format!("{word} Nothing was lost since {since}, and yet {rules}.")
-        }
-        (None, _, true) => {
-            let word = paint.paint(Style::Good, "IN ORDER.");
-            format!("{word} As of now {rules}.")
-        }
-        (None, _, false) => {
-            let word = paint.paint(Style::Bad, "NOT IN ORDER.");
-            format!("{word} As of now {rules}.")
-        }
+    let paint = |style, word: &str| paint.paint(style, word);
+    let Some(since) = since else {
+        return if seen.ok {
+            format!("{} As of now {rules}.", paint(Style::Good, "IN ORDER."))
+        } else {
+            format!("{} As of now {rules}.", paint(Style::Bad, "NOT IN ORDER."))
+        };
+    };
+    if !seen.lost.is_empty() {
+        let word = paint(Style::Bad, "NOT ALL THERE.");
+        return format!("{word} Something was lost since {since}:");
     }
+    if seen.ok {
+        let word = paint(Style::Good, "ALL THERE.");
+        return format!("{word} Nothing was lost since {since}; {rules}.");
+    }
+    if !seen.changed.is_empty() && !seen.typed.allow_changes {
+        let word = paint(Style::Warn, "ALL THERE, BUT NOT AS IT WAS.");
+        return format!(
+            "{word} No row was lost since {since}, but values are others now; {rules}."
+        );
+    }
+    let word = paint(Style::Bad, "ALL THERE, BUT NOT IN ORDER.");
+    format!("{word} Nothing was lost since {since}; {rules}.")
 }
 
 /// What is otherwise and no loss.
@@ -246,26 +275,13 @@ fn since(out: &mut String, seen: &Seen<'_>, comparison: &Comparison) {
             counted(number(tables), "table", "tables")
         );
     }
-    let mut changed = Vec::new();
-    for table in all(comparison) {
-        for column in &table.changed_columns {
-            let other = column.rows - column.now_null.min(column.rows);
-            if other > 0 {
-                changed.push(format!(
-                    "{}.{} in {}",
-                    shown(table),
-                    column.name,
-                    counted(other, "row", "rows")
-                ));
-            }
-        }
-    }
-    if !changed.is_empty() {
-        let rest = changed.len().saturating_sub(LINES / 2);
-        changed.truncate(LINES / 2);
-        let rest =
-            if rest > 0 { format!(", and {} more", count(number(rest))) } else { String::new() };
-        _ = writeln!(out, "  other values since then: {}{rest}", changed.join(", "));
+    if !seen.changed.is_empty() {
+        let shown = seen.changed.get(..LINES / 2).unwrap_or(seen.changed);
+        let rest = match seen.changed.len() - shown.len() {
+            0 => String::new(),
+            rest => format!(", and {} more columns", count(number(rest))),
+        };
+        _ = writeln!(out, "  other values since then: {}{rest}", shown.join(", "));
     }
     let objects = comparison.objects.iter().flatten();
     let objects = objects.filter(|object| object.state != State::OnlyHere).count();
@@ -291,7 +307,7 @@ pub(super) fn rules_told(checked: &Report) -> String {
         checked.findings.iter().any(|finding| finding.rule.is_none()) && !checked.ok && broken == 0;
     match (checked.rules.len(), broken) {
         _ if unknown => "a rule is about what is not there".into(),
-        (0, _) => "there are no rules to check".into(),
+        (0, _) => "there are no rules to break (pgark rules suggest proposes some)".into(),
         (1, 0) => "its one rule holds".into(),
         (all, 0) => format!("all {} rules hold", count(number(all))),
         (all, 1) => format!("1 of {} does not hold", counted(number(all), "rule", "rules")),
@@ -347,17 +363,21 @@ fn more(out: &mut String, all: usize, what: &str) {
 }
 
 /// How to get it back.
-fn back(out: &mut String, file: &Path, source: &str, paint: Paint) {
-    let file = quoted(&file.display().to_string());
-    let source = quoted(source);
+fn back(out: &mut String, file: &Path, source: &str, seen: &Seen<'_>, paint: Paint) {
+    let compare =
+        format!("pgark compare {} --with {}", quoted(&file.display().to_string()), quoted(source));
+    _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "How to bring it back"));
+    _ = writeln!(out, "  {compare}                        what exactly differs");
+    if !seen.lost.is_empty() {
+        _ = writeln!(out, "  {compare} --sql=lost > back.sql  inserts lost rows, fills NULLs");
+    }
+    if !seen.changed.is_empty() {
+        _ = writeln!(out, "  {compare} --sql > back.sql       sets changed values back, too");
+    }
     _ = writeln!(
         out,
-        "\n{}\n  \
-         pgark compare {file} --with {source}                        what exactly is lost\n  \
-         pgark compare {file} --with {source} --sql=lost > back.sql  statements that bring it back\n  \
-         Read back.sql, then run it: psql -X -v ON_ERROR_STOP=1 -f back.sql -d {source}\n  \
-         They insert lost rows and fill values that are NULL now; they delete and overwrite nothing.",
-        paint.paint(Style::Bold, "How to bring it back")
+        "  Read back.sql, then: psql -X -v ON_ERROR_STOP=1 -f back.sql -d {}",
+        quoted(source)
     );
 }
 

@@ -9,6 +9,7 @@ mod catalog;
 mod cli;
 mod compare;
 mod declared;
+mod drill;
 mod dump_compare;
 mod export;
 mod faults;

@@ -21,7 +21,8 @@ Examples:
   pgark check shop --against shop.pgark --json
 
 Rows that came since the archive was made are no fault: with them the exit code
-is 0. It is 1 if anything is lost or changed, or a rule does not hold.")]
+is 0. It is 1 if anything was lost, if a value is another now (--allow-changes
+if that is fine), or if a rule does not hold.")]
 pub(in crate::cli) struct Check {
     /// Database to check: a URL, key=value pairs, or a database's name
     ///
@@ -37,6 +38,12 @@ pub(in crate::cli) struct Check {
     /// With --against: do not compare the schema, for which pg_dump is needed
     #[arg(long, requires = "against")]
     pub(in crate::cli) no_schema: bool,
+    /// With --against: values that were changed to other values are no fault
+    ///
+    /// Where people are at work that is to be expected. Values that are NULL now
+    /// count as lost all the same.
+    #[arg(long, requires = "against")]
+    pub(in crate::cli) allow_changes: bool,
     /// Let warnings count as findings
     #[arg(long)]
     pub(in crate::cli) strict: bool,

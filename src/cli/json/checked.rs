@@ -20,6 +20,7 @@ pub(in crate::cli) struct Checked<'a> {
     ok: bool,
     strict: bool,
     lost: &'a [String],
+    changed: &'a [String],
     checked: &'a check::Report,
     #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<&'a Comparison>,
@@ -33,7 +34,7 @@ impl<'a> Checked<'a> {
         ok: bool,
         strict: bool,
         checked: &'a check::Report,
-        lost: &'a [String],
+        [lost, changed]: [&'a [String]; 2],
         comparison: Option<&'a Comparison>,
     ) -> Self {
         Self {
@@ -44,6 +45,7 @@ impl<'a> Checked<'a> {
             ok,
             strict,
             lost,
+            changed,
             checked,
             comparison,
         }
