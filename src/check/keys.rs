@@ -49,8 +49,8 @@ pub(super) async fn count(
     let few = rule.at_least.is_some_and(|least| found < least);
     let many = rule.at_most.is_some_and(|most| found > most);
     if few || many {
-        let what = if found == 1 { "there is 1".into() } else { format!("there are {found}") };
-        return Ok((outcome(RuleState::Broken, found, 1), about(Code::CountRule, what)));
+        let told = about(Code::CountRule, format!("there are {found}"));
+        return Ok((outcome(RuleState::Broken, found, 1), told));
     }
     Ok((outcome(RuleState::Holds, found, 0), Vec::new()))
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod catalog;
+mod check;
 mod cli;
 mod compare;
 mod declared;
