@@ -216,6 +216,8 @@ impl Glance {
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
             Some(Phase::Differences) => "finding rows",
+            Some(Phase::Server) => "starting server",
+            Some(Phase::Rules) => "checking rules",
             None => "starting",
         }
     }

@@ -3,6 +3,7 @@
 //! Each object is one line. Fields may be added without a new version, never renamed or taken
 //! away. Numbers are whole; sizes are in bytes, times in milliseconds.
 
+mod checked;
 mod restored;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::{Plan, RestoreError};
 use crate::verify::{Finding, Level, Report, TableReport, Use};
+pub(super) use checked::{Checked, Drilled};
 pub(super) use restored::Restored;
 
 /// The version of these objects.

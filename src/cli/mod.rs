@@ -4,8 +4,10 @@
 mod args;
 mod bars;
 mod cat;
+mod check;
 mod compare;
 mod create;
+mod drill;
 mod exit;
 mod export;
 mod extract;
@@ -74,6 +76,8 @@ pub fn main() -> ExitCode {
         Verb::Verify(typed) => verify::run(typed, &context),
         Verb::Restore(typed) => restore::run(typed, &context),
         Verb::Compare(typed) => compare::run(typed, &context),
+        Verb::Check(typed) => check::run(typed, &context),
+        Verb::Drill(typed) => drill::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
@@ -104,6 +108,8 @@ impl Context {
             | Verb::Man(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
+            Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),
+            Verb::Drill(typed) => typed.json.then_some(("drill", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
             Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),

@@ -62,7 +62,7 @@ pub(super) fn verification(
 ) -> String {
     let mut out = format!("{}: {}\n", file.display(), verdict(report, strict, paint));
     if report.too_new {
-        details(&mut out, report, paint);
+        details(&mut out, &report.findings, paint);
         return out;
     }
     if report.ok {
@@ -72,7 +72,7 @@ pub(super) fn verification(
     }
     images(&mut out, report, paint);
     uses(&mut out, report, paint);
-    details(&mut out, report, paint);
+    details(&mut out, &report.findings, paint);
     out
 }
 
@@ -307,13 +307,13 @@ fn rows_of(table: &TableReport) -> String {
 /// The findings alone.
 pub(super) fn findings(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
-    details(&mut out, report, paint);
+    details(&mut out, &report.findings, paint);
     out.trim_start().to_owned()
 }
 
 /// Every finding, by code: what it is, where it is, what to do.
-fn details(out: &mut String, report: &Report, paint: Paint) {
-    let mut rest = report.findings.as_slice();
+pub(super) fn details(out: &mut String, findings: &[Finding], paint: Paint) {
+    let mut rest = findings;
     if !rest.is_empty() {
         _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Details"));
     }

@@ -15,6 +15,7 @@ mod counts;
 mod equality;
 mod findings;
 mod images;
+pub(crate) mod judge;
 mod keys;
 mod objects;
 mod parity;

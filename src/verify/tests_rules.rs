@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 
-use super::blobs::hex;
+use super::judge::hex;
 use super::rules::RuleFile;
 use super::tests::{CATEGORY, IMAGE, ITEM, Sample, column, damage, exactly, full, sample};
 use super::*;

@@ -6,9 +6,11 @@
 mod support;
 
 mod catalog;
+mod check;
 mod cli;
 mod compare;
 mod declared;
+mod drill;
 mod dump_compare;
 mod export;
 mod faults;
@@ -29,6 +31,7 @@ mod rules;
 mod servers;
 mod stable;
 mod swap;
+mod throwaway;
 mod traps_reading;
 mod traps_restoring;
 

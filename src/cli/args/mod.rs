@@ -5,18 +5,22 @@
 #![expect(clippy::doc_markdown, reason = "these are texts of the terminal, not of rustdoc")]
 #![allow(rustdoc::invalid_html_tags, reason = "these are texts of the terminal, not of rustdoc")]
 
+mod check;
 mod compare;
 mod create;
 mod help;
+mod drill;
 mod reading;
 mod restore;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use self::check::Check;
 pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
 pub(super) use self::help::{Completions, Help, Man, Topic};
+pub(super) use self::drill::Drill;
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
@@ -76,6 +80,8 @@ pub(super) enum Verb {
     Verify(Verify),
     Restore(Restore),
     Compare(Compare),
+    Check(Check),
+    Drill(Drill),
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),

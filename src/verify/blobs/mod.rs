@@ -19,6 +19,7 @@ use self::record::{Record, SUM};
 use super::codes::Code;
 use super::findings::{EXAMPLES, Finding};
 use super::images::{self, Declared, Fault, Kind};
+use super::judge::{self, Asked, Facts};
 use super::keys::about;
 use super::objects::{Packs, Stored};
 use super::plan::{Cell, Tree, Values};
@@ -182,15 +183,13 @@ impl Wanted {
             let declared = media.map_or(Declared::Nothing, images::declared);
             let sum = spec.sum.as_ref().and_then(|(field, column, algorithm)| {
                 let hex = text(*field)?;
-                let sum = unhex(hex).filter(|sum| sum.len() == algorithm.length());
-                if sum.is_none() {
-                    let what = format!(
-                        "{column} = {} is no {}",
-                        String::from_utf8_lossy(hex.get(..80).unwrap_or(hex)),
-                        algorithm.name()
-                    );
-                    self.fault(*number, Code::Checksum, row, what, None);
-                }
+                let sum = match judge::checksum(column, hex, *algorithm) {
+                    Ok(sum) => Some(sum),
+                    Err(what) => {
+                        self.fault(*number, Code::Checksum, row, what, None);
+                        None
+                    }
+                };
                 Some((*algorithm, sum?))
             });
             match cell {
@@ -283,42 +282,11 @@ impl Wanted {
         facts: &Facts,
         blob: Option<Digest>,
     ) {
-        let found = facts.kind.map_or("of no known type", Kind::media_type);
-        if !declared.fits(facts.kind) {
-            self.fault(number, Code::MediaType, row, format!("its content is {found}"), blob);
+        let sum = spec.sum.as_ref().and_then(|(_, _, algorithm)| Some((*algorithm, sum?)));
+        for (code, what) in facts.faults(Asked { image: spec.image, declared, sum }) {
+            self.fault(number, code, row, what, blob);
         }
-        if let (Some((_, _, algorithm)), Some(sum)) = (&spec.sum, sum) {
-            let have = if *algorithm == Algorithm::Md5 { &facts.md5 } else { &facts.sha1 };
-            if have != sum {
-                let what = format!("its {} is {}", algorithm.name(), hex(have));
-                self.fault(number, Code::Checksum, row, what, blob);
-            }
-        }
-        if spec.image && !facts.kind.is_some_and(Kind::is_image) {
-            let what = format!("its content is {found}, not an image");
-            self.fault(number, Code::ImageDamaged, row, what, blob);
-            return;
-        }
-        let (code, what) = match (&facts.image, spec.image) {
-            (None, _) => return,
-            (Some(Fault::Damaged(what)), true) => (Code::ImageDamaged, what),
-            (Some(Fault::Damaged(what)), false) => (Code::ImageDamagedNoRule, what),
-            (Some(Fault::TooLarge(what)), true) => (Code::ImageTooLarge, what),
-            (Some(Fault::TooLarge(what)), false) => (Code::ImageTooLargeNoRule, what),
-            (Some(Fault::Unsupported(what)), _) => (Code::ImageNotDecoded, what),
-        };
-        self.fault(number, code, row, format!("{found}: {what}"), blob);
     }
-}
-
-/// What is known of one blob.
-#[derive(Debug, Default)]
-struct Facts {
-    kind: Option<Kind>,
-    /// Why it did not decode, where that was tried.
-    image: Option<Fault>,
-    md5: Vec<u8>,
-    sha1: Vec<u8>,
 }
 
 /// Where an undamaged blob begins, and its number.
@@ -533,23 +501,4 @@ fn tell(context: &Context<'_>, spec: &Spec, code: Code, broken: &Broken, rows: &
     if let Some(last) = last.filter(|_| more > 0) {
         context.findings.add_more(&last, more);
     }
-}
-
-/// Hex digits in lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .map(|digit| char::from(*digit))
-        .collect()
-}
-
-/// The bytes of hex digits of either case, a leading `\x` aside.
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.trim_ascii();
-    let (pairs, odd) = text.strip_prefix(b"\\x").unwrap_or(text).as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
-    if odd.is_empty() { bytes.collect() } else { None }
 }
