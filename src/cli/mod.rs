@@ -10,22 +10,30 @@ mod exit;
 mod export;
 mod extract;
 mod hints;
+mod init;
 mod inspect;
 mod interrupt;
 mod json;
 mod leaving;
+mod list;
+mod named;
 mod names;
 mod printer;
+mod profiles;
+mod prune;
 mod redact;
 mod render;
 mod repair;
+mod replacing;
 mod restore;
 mod rowtext;
 mod rules;
+mod saving;
 mod servers;
 mod units;
 mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -44,6 +52,8 @@ use self::redact::Redactor;
 struct Context {
     printer: Arc<Printer>,
     interrupt: Interrupt,
+    /// The file of profiles, if it was named.
+    config: Option<PathBuf>,
 }
 
 impl Context {
@@ -67,7 +77,8 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(typed.global.quiet, !typed.global.no_progress, redactor);
     let printer = Arc::new(printer);
     let interrupt = Interrupt::listen(&printer);
-    let context = Context { printer, interrupt };
+    let config = typed.global.config.clone().filter(|path| !path.as_os_str().is_empty());
+    let context = Context { printer, interrupt, config };
     let done = match &typed.verb {
         Verb::Create(typed) => create::run(typed, &context),
         Verb::Verify(typed) => verify::run(typed, &context),
@@ -79,6 +90,9 @@ pub fn main() -> ExitCode {
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
+        Verb::List(typed) => list::run(typed, &context),
+        Verb::Prune(typed) => prune::run(typed, &context),
+        Verb::Init(typed) => init::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -92,7 +106,9 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
-            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) => None,
+            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) | Verb::Init(_) => None,
+            Verb::List(typed) => typed.json.then_some(("list", None)),
+            Verb::Prune(typed) => typed.json.then_some(("prune", None)),
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),

@@ -7,14 +7,18 @@
 
 mod compare;
 mod create;
+mod profile;
 mod reading;
 mod restore;
 mod verify;
+
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
+pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
@@ -35,6 +39,9 @@ Examples:
   pgark create postgres://app@db.example.org/shop
   pgark verify shop_20261123_070509.pgark
   pgark restore shop_20261123_070509.pgark --to postgres://app@localhost/new
+  pgark init
+  pgark create staging
+  pgark restore staging
 
 Exit codes:
   0    clean
@@ -65,6 +72,9 @@ pub(super) struct Global {
     /// Show no progress
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) no_progress: bool,
+    /// Profiles and rules [default: pgark.toml here or in a folder above]
+    #[arg(long, global = true, value_name = "FILE", env = "PGARK_CONFIG", hide_env_values = true)]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// What to do. The help is that of the structures.
@@ -80,4 +90,7 @@ pub(super) enum Verb {
     Export(Export),
     Extract(Extract),
     Rules(Rules),
+    List(List),
+    Prune(Prune),
+    Init(Init),
 }
