@@ -9,6 +9,7 @@ mod catalog;
 mod cli;
 mod compare;
 mod declared;
+mod docker;
 mod dump_compare;
 mod export;
 mod faults;
