@@ -129,11 +129,11 @@ fn meaning(
     reached: &Reached,
     profile: Option<&Profile>,
 ) -> Result<CreateOptions, Failure> {
-    let created = typed.created.unwrap_or_else(now);
-    let output = match (&typed.output, profile) {
-        (Some(output), _) => output.clone(),
-        (None, Some(profile)) => saving::place(profile, &series(&profile.name), created)?,
-        (None, None) => default_name(reached.params.database(), created),
+    let at = typed.created.unwrap_or_else(now);
+    let (output, created) = match (&typed.output, profile) {
+        (Some(output), _) => (output.clone(), at),
+        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created)?,
+        (None, None) => (default_name(reached.params.database(), at), at),
     };
     let rules = match (&typed.rules, profile) {
         (Some(path), _) => Some(super::verify::rule_file(path)?),

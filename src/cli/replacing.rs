@@ -7,7 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::args::Restore;
-use super::create::{default_jobs, now, save};
+use super::create::{default_jobs, save};
 use super::hints::Failure;
 use super::named::{Reached, latest};
 use super::{Context, saving};
@@ -89,7 +89,12 @@ impl Job {
         Some(profile.dir.join(format!("{}_<time>.pgark", safety_series(&profile.name))))
     }
 
-    /// Makes sure that somebody wants this, showing `plan` first if there is somebody to ask.
+    /// The database is not there yet.
+    pub(super) fn nothing_is_replaced(&mut self) {
+        (self.swap, self.safety) = (false, None);
+    }
+
+    /// Makes sure that somebody wants this.
     pub(super) fn confirm(
         &self,
         typed: &Restore,
@@ -139,15 +144,14 @@ impl Job {
         }
     }
 
-    /// Saves what is there now. None if that is not wanted, or if there is no such database yet.
+    /// Saves what is there now, if that is wanted.
     pub(super) fn save_what_is_there(
         &self,
         typed: &Restore,
         context: &Context,
     ) -> Result<Option<PathBuf>, Failure> {
         let Some(profile) = &self.safety else { return Ok(None) };
-        let created = now();
-        let output = saving::place(profile, &safety_series(&profile.name), created)?;
+        let (output, created) = saving::place(profile, &safety_series(&profile.name), None)?;
         let options = CreateOptions {
             params: self.reached.params.clone(),
             output: output.clone(),
@@ -171,24 +175,12 @@ impl Job {
                 saving::keep_verdict(&report)?;
                 Ok(Some(output))
             }
-            Err(Failure::Create(error)) if is_absent(&error) => {
-                context.printer.message("note: there is no such database yet: nothing to save");
-                Ok(None)
-            }
             Err(Failure::Create(error)) => match *error {
                 CreateError::Interrupted => Err(Failure::Interrupted),
                 error => Err(Failure::Safety(Box::new(error))),
             },
             Err(other) => Err(other),
         }
-    }
-}
-
-/// Whether the database is not there at all.
-fn is_absent(error: &CreateError) -> bool {
-    match error {
-        CreateError::Server(error) => error.code().is_some_and(|code| code.code() == "3D000"),
-        _ => false,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::restore::{
 
 /// Runs it.
 pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
-    let job = replacing::job(typed, context)?;
+    let mut job = replacing::job(typed, context)?;
     let target = job.reached.params.clone();
     let described = match &typed.create {
         Some(name) => target.with_database(name).describe(),
@@ -36,17 +36,21 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
     };
-    let how = how(typed, &job)?;
+    let mut how = how(typed, &job)?;
     if !typed.dry_run {
         job.may_be_asked(typed)?;
     }
-    let file = job.file.as_path();
+    let file = options.file.as_path();
     if typed.dry_run || job.swap {
-        let bars = context.bars();
-        let progress: Arc<dyn Progress> = bars.clone();
-        let plan = restore::plan(&options, &how, &progress);
-        bars.finish();
-        let mut plan = plan.map_err(|error| Failure::Restore(Box::new(error)))?;
+        let mut plan = planned(&options, &how, context)?;
+        let absent = |problem: &RestoreError| matches!(problem, RestoreError::NoDatabase(_));
+        if typed.to.is_none() && plan.problems.iter().any(absent) {
+            printer
+                .message("note: there is no such database yet: it is made, and nothing replaced");
+            job.nothing_is_replaced();
+            how.place = Place::Create(options.target.database().to_owned());
+            plan = planned(&options, &how, context)?;
+        }
         let problems = std::mem::take(&mut plan.problems);
         if let Some(path) = job.safety_path() {
             plan.steps.insert(0, format!("save what is there now to {}", path.display()));
@@ -85,6 +89,15 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
     }
     Ok(if clean { Exit::Clean } else { Exit::Findings })
+}
+
+/// Finds out what would be done, with progress.
+fn planned(options: &RestoreOptions, how: &How, context: &Context) -> Result<Plan, Failure> {
+    let bars = context.bars();
+    let progress: Arc<dyn Progress> = bars.clone();
+    let plan = restore::plan(options, how, &progress);
+    bars.finish();
+    plan.map_err(|error| Failure::Restore(Box::new(error)))
 }
 
 /// The tables and schemas that are named, as the archive has them.

@@ -7,7 +7,9 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use super::create::now;
 use super::exit::Exit;
 use super::hints::{Failure, Trouble};
 use super::render::{Align, columns};
@@ -33,12 +35,25 @@ pub(super) struct Shelved {
     pub(super) holdings: Option<Holdings>,
 }
 
-/// The archive that a profile's next one is to be. Its folder is made.
-pub(super) fn place(profile: &Profile, series: &str, created: u64) -> Result<PathBuf, Failure> {
+/// The archive that a profile's next one is to be, and its time: now, or `created`. Its folder is
+/// made.
+pub(super) fn place(
+    profile: &Profile,
+    series: &str,
+    created: Option<u64>,
+) -> Result<(PathBuf, u64), Failure> {
     // Archives hold what the database holds: not for everybody to look at.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&profile.dir);
     made.map_err(|error| Failure::Target(profile.dir.clone(), error))?;
-    Ok(profile.dir.join(shelf::archive_name(series, created)))
+    loop {
+        let second = created.unwrap_or_else(now);
+        let path = profile.dir.join(shelf::archive_name(series, second));
+        if created.is_some() || path.symlink_metadata().is_err() {
+            return Ok((path, second));
+        }
+        // Another was made in this second: the next one is not far.
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The rules that go into a profile's archives.

@@ -19,6 +19,7 @@ mod fuzzed;
 mod kill;
 mod library;
 mod pg_connect;
+mod profiles;
 mod recover;
 mod refuse;
 mod restore_options;
