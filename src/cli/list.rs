@@ -1,7 +1,7 @@
 //! `pgark list`: the archives of a folder, and what is known of each.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use super::args::List;
@@ -54,7 +54,7 @@ pub(super) fn run(typed: &List, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// What was named: a profile, or else a folder.
-pub(super) fn look(what: &PathBuf, context: &Context) -> Result<Looked, Failure> {
+pub(super) fn look(what: &Path, context: &Context) -> Result<Looked, Failure> {
     if let Some(profile) = what.to_str().map(|name| context.profile(name)).transpose()?.flatten() {
         if what.is_dir() {
             context.printer.message(&format!(

@@ -55,9 +55,11 @@ fn of_profile(typed: &Restore, context: &Context) -> Result<Job, Failure> {
     let name = typed.file.to_str();
     let profile = name.map(|name| context.profile(name)).transpose()?.flatten();
     let Some(profile) = profile else {
-        return Err(match typed.file.exists() || typed.file.extension().is_some() {
-            true => Failure::NoTarget(typed.file.clone()),
-            false => saving::no_profile(&typed.file, context),
+        let is_file = typed.file.exists() || typed.file.extension().is_some();
+        return Err(if is_file {
+            Failure::NoTarget(typed.file.clone())
+        } else {
+            saving::no_profile(&typed.file, context)
         });
     };
     let swap = typed.create.is_none();

@@ -253,20 +253,17 @@ fn by_environment(
             }
         }
         let first = names.iter().find(|(name, _)| value(name).is_some()).map(|(name, _)| *name);
-        match first {
-            Some(first) => from = origin(first),
-            None => {
-                let host = value("POSTGRES_HOST")?;
-                from = origin("POSTGRES_HOST");
-                pairs.insert("host".to_owned(), host);
-                for (name, key) in [
-                    ("POSTGRES_PORT", "port"),
-                    ("POSTGRES_USER", "user"),
-                    ("POSTGRES_DB", "dbname"),
-                ] {
-                    if let Some(value) = value(name) {
-                        pairs.insert(key.to_owned(), value);
-                    }
+        if let Some(first) = first {
+            from = origin(first);
+        } else {
+            let host = value("POSTGRES_HOST")?;
+            from = origin("POSTGRES_HOST");
+            pairs.insert("host".to_owned(), host);
+            let names =
+                [("POSTGRES_PORT", "port"), ("POSTGRES_USER", "user"), ("POSTGRES_DB", "dbname")];
+            for (name, key) in names {
+                if let Some(value) = value(name) {
+                    pairs.insert(key.to_owned(), value);
                 }
             }
         }

@@ -284,10 +284,10 @@ impl Shelf {
         }
         for archive in &mut archives {
             let linked = fs::canonicalize(&archive.path).is_ok_and(|path| links.contains(&path));
-            let copied = archive.facts.as_ref().is_ok_and(|facts| {
+            let has_copy = archive.facts.as_ref().is_ok_and(|facts| {
                 copies.iter().any(|copy| copy.manifest == facts.identity.manifest)
             });
-            archive.latest = linked || copied;
+            archive.latest = linked || has_copy;
         }
         archives.sort_by(|a, b| (a.created(), &a.path).cmp(&(b.created(), &b.path)));
         Ok(Self { folder: folder.to_owned(), archives })

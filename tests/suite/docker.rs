@@ -148,7 +148,7 @@ fn a_server_without_a_published_port() {
     }
 }
 
-/// The password is the container's own; pg_dump runs inside all the same.
+/// The password is the container's own; `pg_dump` runs inside all the same.
 #[test]
 fn a_server_with_a_published_port() {
     let it = Setting::new(16, true, true);

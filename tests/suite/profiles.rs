@@ -393,6 +393,42 @@ fn what_is_not_kept_goes_and_the_newest_good_one_stays() {
     assert_eq!(there(), [backup(28, 14), "backup_staging_20261201_140000.pgark".into()]);
 }
 
+/// Every field that is printed of a profile is in `docs/json.md`.
+#[test]
+fn the_documents_name_every_field() {
+    fn fields(value: &serde_json::Value, all: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (name, value) in map {
+                    all.push(name.clone());
+                    fields(value, all);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
+            _ => {}
+        }
+    }
+    let it = Project::new(18);
+    it.config("on_success = \"false\"\nkeep = { last = 1 }");
+    let document = std::fs::read_to_string(crate::support::root().join("docs/json.md")).unwrap();
+    std::fs::create_dir(it.path("backups")).unwrap();
+    std::fs::write(it.path("backups/backup_staging_20200101_000000.pgark"), "x").unwrap();
+    for args in [
+        &["create", "staging", "--json"][..],
+        &["restore", "staging", "--yes", "--json"],
+        &["list", "staging", "--json"],
+        &["list", "nowhere", "--json"],
+        &["prune", "staging", "--json", "--yes"],
+    ] {
+        let mut all = Vec::new();
+        fields(&json(&it.run(args)), &mut all);
+        assert!(all.len() > 5, "{args:?}");
+        for field in all {
+            assert!(document.contains(&format!("`{field}`")), "{args:?}: {field}");
+        }
+    }
+}
+
 #[test]
 fn verify_keeps_what_it_found_and_a_change_undoes_it() {
     let it = Project::new(17);

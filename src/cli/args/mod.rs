@@ -73,7 +73,14 @@ pub(super) struct Global {
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) no_progress: bool,
     /// Profiles and rules [default: pgark.toml here or in a folder above]
-    #[arg(long, global = true, value_name = "FILE", env = "PGARK_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PGARK_CONFIG",
+        hide_env_values = true,
+        help_heading = "Profiles"
+    )]
     pub(super) config: Option<PathBuf>,
 }
 

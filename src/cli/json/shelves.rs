@@ -23,6 +23,7 @@ impl<'a> Listed<'a> {
 
 /// The archives of a folder.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "these are the names in the JSON")]
 pub(in crate::cli) struct Folder<'a> {
     /// The profile whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
