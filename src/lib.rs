@@ -11,6 +11,7 @@
 //! - [`export`] writes plain SQL for `psql` and picks single rows, [`extract`] writes blobs as files.
 //! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
 //!   (feature `postgres`, on by default).
+//! - [`profile`] has environments by name, containers, and folders of archives.
 //! - [`progress`] is how long work tells how far it is.
 //!
 //! Without default features the library needs no server, no async runtime and no TLS:
@@ -46,6 +47,8 @@ pub mod create;
 pub mod drill;
 #[cfg(feature = "postgres")]
 pub mod pg;
+#[cfg(feature = "postgres")]
+pub mod profile;
 #[cfg(feature = "postgres")]
 pub mod restore;
 

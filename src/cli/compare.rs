@@ -12,6 +12,7 @@ use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Compared};
+use super::named::Reached;
 use super::printer::{Paint, Printer, Style};
 use super::render::{Align, columns};
 use super::units::{count, counted};
@@ -20,7 +21,6 @@ use crate::compare::{
     Scope, State, Statements, TableComparison, There, Verdict,
 };
 use crate::format::reader::Archive;
-use crate::pg::Params;
 use crate::progress::Progress;
 
 /// Examples of each kind of difference in a table.
@@ -33,7 +33,8 @@ const LINES: usize = 10;
 /// Runs it.
 pub(super) fn run(typed: &Compare, context: &Context) -> Result<Exit, Failure> {
     let printer = &context.printer;
-    let path = typed.file.as_path();
+    let found = context.archive(&typed.file)?;
+    let path = found.as_path();
     let here = open(path)?;
     let other = other(typed, context)?;
     let bars = context.bars();
@@ -73,7 +74,7 @@ fn is_output(error: &CompareError) -> bool {
 /// What the archive is compared with.
 enum Other {
     Archive(Box<Archive>),
-    Live(Box<Params>),
+    Live(Box<Reached>),
 }
 
 fn other(typed: &Compare, context: &Context) -> Result<Other, Failure> {
@@ -82,11 +83,7 @@ fn other(typed: &Compare, context: &Context) -> Result<Other, Failure> {
     if path.is_file() || named && !typed.with.contains("://") && !typed.with.contains('=') {
         return Ok(Other::Archive(Box::new(open(path)?)));
     }
-    let params = Params::resolve(Some(&typed.with)).map_err(Failure::Connection)?;
-    for note in params.notes() {
-        context.printer.message(&format!("note: {note}"));
-    }
-    Ok(Other::Live(Box::new(params)))
+    Ok(Other::Live(Box::new(context.reach(Some(&typed.with))?)))
 }
 
 fn compare(
@@ -98,20 +95,22 @@ fn compare(
     progress: &Arc<dyn Progress>,
 ) -> Result<(String, Comparison, u64), Failure> {
     let failed = |error| Failure::Compare(Box::new(error));
-    let (with, mut there): (String, Box<dyn There>) = match other {
-        Other::Archive(archive) => (typed.with.clone(), archive),
-        Other::Live(params) => {
-            let described = params.describe();
-            let pg_dump = typed.pg_dump.clone().unwrap_or_default();
+    // What a connection goes through stays open to the end.
+    let (with, mut there, _open): (String, Box<dyn There>, _) = match other {
+        Other::Archive(archive) => (typed.with.clone(), archive, None),
+        Other::Live(reached) => {
+            let described = reached.params.describe();
+            let pg_dump = typed.pg_dump.clone().or_else(|| reached.pg_dump.clone());
+            let pg_dump = pg_dump.unwrap_or_default();
             let live = LiveOptions {
-                params: *params,
+                params: reached.params.clone(),
                 jobs: typed.jobs.unwrap_or_else(default_jobs),
                 memory: typed.memory / 2,
                 lock_timeout: typed.lock_timeout,
                 pg_dump,
             };
             let live = Live::open(live, progress.as_ref()).map_err(failed)?;
-            (described, Box::new(live))
+            (described, Box::new(live), Some(reached))
         }
     };
     let mut out = BufWriter::with_capacity(256 << 10, Out(&context.printer));

@@ -10,62 +10,152 @@ use super::args::Create;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Created};
+use super::named::Reached;
 use super::printer::Style;
 use super::render;
+use super::saving::{self, Shelved, Told};
 use super::units::{self, counted, size, span};
 use crate::create::{self, CreateOptions, CreateReport};
 use crate::format::parity::Protection;
-use crate::pg::Params;
+use crate::profile::Profile;
+use crate::profile::shelf::series;
 use crate::progress::Progress;
 
 /// Runs it.
 pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
-    let options = meaning(typed)?;
-    for note in options.params.notes() {
-        context.printer.message(&format!("note: {note}"));
+    let profile = typed.source.as_deref().map(|name| context.profile(name)).transpose()?.flatten();
+    let Some(profile) = profile else {
+        let reached = context.reach(typed.source.as_deref())?;
+        let report = save(&meaning(typed, &reached, None)?, context)?;
+        tell(typed, &report, None, None, context);
+        return Ok(exit(&report));
+    };
+    let done = of_profile(typed, &profile, context);
+    let (exit, json, file) = match &done {
+        Ok((report, shelved)) => {
+            let json = json::line(&Created::new(report).shelved(shelved));
+            (exit(report), json, Some(report.path.as_path()))
+        }
+        Err(failure) => {
+            let (trouble, printer) = (failure.explain(), &context.printer);
+            let findings = failure.report().map_or(&[][..], |report| &report.findings);
+            let failed = json::Failed::new("create", None, &trouble, findings, printer);
+            (trouble.exit, json::line(&failed), None)
+        }
+    };
+    let (name, hook) = match exit {
+        Exit::Clean => ("on_success", &profile.on_success),
+        _ => ("on_failure", &profile.on_failure),
+    };
+    let told = Told { json: &json, file, exit };
+    let ran = hook.as_ref().map_or(Ok(()), |hook| saving::run_hook(hook, &profile, &told));
+    let error = ran.err();
+    if let Ok((report, shelved)) = &done {
+        tell(typed, report, Some(shelved), error.as_deref(), context);
     }
+    if let Some(error) = &error {
+        context.tell(&saving::hook_trouble(name, &profile, error));
+    }
+    done.map(|_| if error.is_some() { exit.worst(Exit::Failed) } else { exit })
+}
+
+/// Makes an archive of a profile's database, and what belongs to it.
+fn of_profile(
+    typed: &Create,
+    profile: &Profile,
+    context: &Context,
+) -> Result<(CreateReport, Shelved), Failure> {
+    let name = typed.source.as_deref();
+    let reached = context.reach_profile(profile.clone(), name)?;
+    let report = save(&meaning(typed, &reached, Some(profile))?, context)?;
+    let shelved = saving::shelve(profile, &report, context)?;
+    Ok((report, shelved))
+}
+
+/// Makes an archive, with progress.
+pub(super) fn save(options: &CreateOptions, context: &Context) -> Result<CreateReport, Failure> {
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
-    let report = create::run(&options, &progress);
+    let report = create::run(options, &progress);
     bars.finish();
-    let report = report.map_err(|error| Failure::Create(Box::new(error)))?;
+    report.map_err(|error| Failure::Create(Box::new(error)))
+}
+
+fn tell(
+    typed: &Create,
+    report: &CreateReport,
+    shelved: Option<&Shelved>,
+    hook_failed: Option<&str>,
+    context: &Context,
+) {
     let printer = &context.printer;
     if typed.json {
-        json::print(printer, &Created::new(&report));
-    } else if !printer.is_quiet() {
-        printer.result(&words(&report, printer.out_paint()));
+        let created = Created::new(report);
+        let created = match shelved {
+            Some(shelved) => created.shelved(shelved).hook_failed(hook_failed),
+            None => created,
+        };
+        json::print(printer, &created);
+        return;
     }
-    // Faults that were in the data before: the archive is what the database is, and says so.
-    Ok(match &report.verified {
-        Some(report) if !report.ok => {
-            if !typed.json {
-                printer.error(&render::findings(report, printer.err_paint()));
+    if !printer.is_quiet() {
+        let mut text = words(report, printer.out_paint());
+        if let Some(shelved) = shelved {
+            if let Some(holdings) = &shelved.holdings {
+                text.push_str(&saving::holding_words(holdings, report.verified.as_ref()));
             }
-            Exit::Findings
+            if let Some(latest) = &shelved.latest {
+                _ = writeln!(text, "  {} leads to it", latest.display());
+            }
         }
+        printer.result(&text);
+    }
+    if let Some(report) = report.verified.as_ref().filter(|report| !report.ok) {
+        printer.error(&render::findings(report, printer.err_paint()));
+    }
+}
+
+/// Faults that were in the data before: the archive is what the database is, and says so.
+fn exit(report: &CreateReport) -> Exit {
+    match &report.verified {
+        Some(report) if !report.ok => Exit::Findings,
         _ => Exit::Clean,
-    })
+    }
 }
 
 /// What was typed, with what it leaves out.
-fn meaning(typed: &Create) -> Result<CreateOptions, Failure> {
-    let params = Params::resolve(typed.source.as_deref()).map_err(Failure::Connection)?;
-    let created = typed.created.unwrap_or_else(now);
-    let output = typed.output.clone().unwrap_or_else(|| default_name(params.database(), created));
+fn meaning(
+    typed: &Create,
+    reached: &Reached,
+    profile: Option<&Profile>,
+) -> Result<CreateOptions, Failure> {
+    let at = typed.created.unwrap_or_else(now);
+    let (output, created) = match (&typed.output, profile) {
+        (Some(output), _) => (output.clone(), at),
+        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created)?,
+        (None, None) => (default_name(reached.params.database(), at), at),
+    };
+    let rules = match (&typed.rules, profile) {
+        (Some(path), _) => Some(super::verify::rule_file(path)?),
+        (None, Some(profile)) => saving::rules(profile)?,
+        (None, None) => None,
+    };
     Ok(CreateOptions {
-        params,
+        params: reached.params.clone(),
         output,
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
-        pg_dump: typed.pg_dump.clone().unwrap_or_default(),
+        pg_dump: typed.pg_dump.clone().or_else(|| reached.pg_dump.clone()).unwrap_or_default(),
         lock_timeout: typed.lock_timeout,
+        profile: profile.map(|profile| profile.name.clone()),
         comment: typed.comment.clone(),
         overwrite: typed.force,
-        created: typed.created,
+        // The time in the name of a profile's archive is the one that it was made.
+        created: if profile.is_some() { Some(created) } else { typed.created },
         snapshot: typed.snapshot.clone(),
         read_back: !typed.no_read_back,
         parity: typed.parity.0.map(|share| Protection { share, ..Protection::default() }),
-        rules: typed.rules.as_deref().map(super::verify::rule_file).transpose()?,
+        rules,
     })
 }
 
@@ -74,7 +164,8 @@ pub(super) fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(2, Into::into)
 }
 
-fn now() -> u64 {
+/// Seconds since 1970-01-01 UTC.
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
-use super::{drill, leaving, servers};
+use super::{drill, leaving, profiles, servers};
 use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
@@ -21,6 +21,7 @@ use crate::export::select::SelectError;
 use crate::extract::ExtractError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
+use crate::profile::{ConfigError, ConnectError, ShelfError};
 use crate::repair::RepairError;
 use crate::restore::RestoreError;
 use crate::verify::rules::RuleFileError;
@@ -61,7 +62,43 @@ pub(super) enum Failure {
     /// The person was asked, and said no.
     Declined,
     /// Something is to be confirmed, and there is nobody to ask.
-    Unconfirmed,
+    Unconfirmed {
+        /// What it is.
+        what: String,
+        /// How it is confirmed otherwise.
+        hint: String,
+    },
+    /// A protected profile is to be named again.
+    Protected(String),
+    /// It was not said where an archive is to be restored.
+    NoTarget(PathBuf),
+    /// There is no profile of this name.
+    NoProfile {
+        /// What was typed.
+        typed: String,
+        /// The file that was looked into, or that there is none.
+        place: String,
+        /// The profiles that there are.
+        known: Vec<String>,
+    },
+    /// The file of profiles cannot be used.
+    Config(ConfigError),
+    /// A profile leads to no database.
+    Connect(String, ConnectError),
+    /// A profile has no latest archive.
+    NoLatest(String, PathBuf),
+    /// A folder of archives cannot be listed or changed.
+    Shelf(ShelfError),
+    /// An archive was made, and did not become the latest.
+    Latest(PathBuf, ShelfError),
+    /// What is there now could not be saved before it was to be replaced.
+    Safety(Box<CreateError>),
+    /// It was not said how many archives are kept.
+    NothingKept,
+    /// The newest archive of a series is not known to be good.
+    NewestDamaged(PathBuf),
+    /// A file that is there already is not replaced.
+    NotReplaced(PathBuf),
     /// Rules could not be proposed.
     Suggest(PathBuf, SuggestError),
     /// A file of rules makes no sense.
@@ -175,11 +212,58 @@ impl Failure {
                 Trouble::new(Exit::Failed, error).hint("--format copy writes them as they are")
             }
             Self::Declined => Trouble::new(Exit::Failed, "not confirmed: nothing was done"),
-            Self::Unconfirmed => Trouble::new(
+            Self::Unconfirmed { what, hint } => Trouble::new(
                 Exit::Usage,
-                "--swap has to be confirmed, and standard input is no terminal: nothing was done",
+                format!(
+                    "{what} has to be confirmed, and standard input is no terminal: nothing was done"
+                ),
             )
-            .hint("--yes confirms it; --dry-run shows what would be done"),
+            .hint(hint.clone()),
+            Self::Protected(name) => Trouble::new(
+                Exit::Usage,
+                format!("profile {name} is protected, and --yes is not enough for it: nothing was done"),
+            )
+            .hint(format!("--yes-really {name} confirms it")),
+            Self::NoTarget(path) => Trouble::new(
+                Exit::Usage,
+                format!("{}: it is not said where it is to be restored", path.display()),
+            )
+            .hint("--to TARGET names an empty database; pgark restore PROFILE FILE replaces a profile's"),
+            Self::NoProfile { typed, place, known } => profiles::none(typed, place, known),
+            Self::Config(error) => profiles::config(error),
+            Self::Connect(name, error) => profiles::connect(name, error),
+            Self::NoLatest(name, path) => Trouble::new(
+                Exit::Failed,
+                format!("profile {name} has no latest archive: {} is not there", path.display()),
+            )
+            .hint(format!("pgark create {name} makes one; pgark list {name} shows what there is")),
+            Self::Shelf(error) => profiles::shelf(error),
+            Self::Latest(path, error) => profiles::latest(path, error),
+            Self::Safety(error) => {
+                let trouble = servers::create(error);
+                let error = format!(
+                    "what is there now could not be saved, and nothing was done: {}",
+                    trouble.error
+                );
+                Trouble { error, ..trouble }.hint("--no-safety restores without it")
+            }
+            Self::NothingKept => {
+                Trouble::new(Exit::Usage, "it is not said how many archives are kept: none was removed")
+                    .hint(
+                        "write keep = { last = 3, daily = 7 } into the profile, or name --keep-last 3",
+                    )
+            }
+            Self::NewestDamaged(path) => damaged(
+                path,
+                Trouble::new(
+                    Exit::Findings,
+                    format!("{}, the newest, is not good: nothing was removed", path.display()),
+                ),
+            ),
+            Self::NotReplaced(path) => {
+                Trouble::new(Exit::Failed, format!("{} is there already, and stays", path.display()))
+                    .hint("--stdout prints what would be written")
+            }
             Self::Suggest(_, SuggestError::Interrupted) => Self::Interrupted.explain(),
             Self::Suggest(path, error) => {
                 let error = format!("{}: {}", path.display(), chain(error));

@@ -20,7 +20,8 @@ use crate::format::ustar::EntryKind;
 
 /// Runs it.
 pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
-    let path = typed.file.as_path();
+    let found = context.archive(&typed.file)?;
+    let path = found.as_path();
     let archive = open(path)?;
     let manifest = archive.manifest();
     let read = |error: IndexError| Failure::Read(path.to_owned(), ReadError::Index(error));

@@ -4,7 +4,9 @@
 //! away. Numbers are whole; sizes are in bytes, times in milliseconds.
 
 mod checked;
+mod created;
 mod restored;
+mod shelves;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +16,6 @@ use serde::Serialize;
 use super::hints::Trouble;
 use super::printer::Printer;
 use crate::compare::{Comparison, Verdict};
-use crate::create::CreateReport;
 use crate::export::ExportReport;
 use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
@@ -22,18 +23,22 @@ use crate::repair::{self, Stretch};
 use crate::restore::{Plan, RestoreError};
 use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use checked::{Checked, Drilled};
+pub(super) use created::Created;
 pub(super) use restored::Restored;
+pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
 
 /// The version of these objects.
 pub(super) const SCHEMA: u32 = 1;
 
 /// Prints an object on a line of its own.
 pub(super) fn print(printer: &Printer, object: &impl Serialize) {
+    printer.result(&line(object));
+}
+
+/// An object as the line that is printed of it.
+pub(super) fn line(object: &impl Serialize) -> String {
     // These types have text keys and no floats: they can always be written.
-    if let Ok(mut line) = serde_json::to_string(object) {
-        line.push('\n');
-        printer.result(&line);
-    }
+    serde_json::to_string(object).map_or_else(|_| String::new(), |line| line + "\n")
 }
 
 /// Instead of a report, where there is none.
@@ -301,58 +306,6 @@ impl<'a> InspectedTable<'a> {
             inherits: &table.inherits,
         });
         self
-    }
-}
-
-/// An archive that was made.
-#[derive(Serialize)]
-pub(super) struct Created<'a> {
-    schema: u32,
-    command: &'static str,
-    file: String,
-    ok: bool,
-    verified: bool,
-    tables: u64,
-    rows: u64,
-    blobs: u64,
-    blob_bytes: u64,
-    bytes: u64,
-    chunks: u64,
-    chunk_bytes: u64,
-    entries: u64,
-    manifest: String,
-    writing_millis: u64,
-    reading_back_millis: u64,
-    errors: u64,
-    warnings: u64,
-    findings: &'a [Finding],
-}
-
-impl<'a> Created<'a> {
-    /// What `create` says.
-    pub(super) fn new(report: &'a CreateReport) -> Self {
-        let verified = report.verified.as_ref();
-        Self {
-            schema: SCHEMA,
-            command: "create",
-            file: report.path.display().to_string(),
-            ok: verified.is_none_or(|report| report.ok),
-            verified: verified.is_some(),
-            tables: report.tables,
-            rows: report.rows,
-            blobs: report.blobs,
-            blob_bytes: report.blob_bytes,
-            bytes: report.bytes,
-            chunks: report.stored.chunks,
-            chunk_bytes: report.stored.chunk_bytes,
-            entries: report.stored.entries,
-            manifest: report.manifest.to_string(),
-            writing_millis: millis(report.writing),
-            reading_back_millis: millis(report.reading_back),
-            errors: verified.map_or(0, |report| report.errors),
-            warnings: verified.map_or(0, |report| report.warnings),
-            findings: verified.map_or(&[], |report| &report.findings),
-        }
     }
 }
 

@@ -13,22 +13,30 @@ mod export;
 mod extract;
 mod help;
 mod hints;
+mod init;
 mod inspect;
 mod interrupt;
 mod json;
 mod leaving;
+mod list;
+mod named;
 mod names;
 mod printer;
+mod profiles;
+mod prune;
 mod redact;
 mod render;
 mod repair;
+mod replacing;
 mod restore;
 mod rowtext;
 mod rules;
+mod saving;
 mod servers;
 mod units;
 mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -47,6 +55,8 @@ use self::redact::Redactor;
 struct Context {
     printer: Arc<Printer>,
     interrupt: Interrupt,
+    /// The file of profiles, if it was named.
+    config: Option<PathBuf>,
 }
 
 impl Context {
@@ -70,7 +80,8 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(typed.global.quiet, !typed.global.no_progress, redactor);
     let printer = Arc::new(printer);
     let interrupt = Interrupt::listen(&printer);
-    let context = Context { printer, interrupt };
+    let config = typed.global.config.clone().filter(|path| !path.as_os_str().is_empty());
+    let context = Context { printer, interrupt, config };
     let done = match &typed.verb {
         Verb::Create(typed) => create::run(typed, &context),
         Verb::Verify(typed) => verify::run(typed, &context),
@@ -87,6 +98,9 @@ pub fn main() -> ExitCode {
         Verb::Help(typed) => help::run(typed, &context),
         Verb::Completions(typed) => help::completions(typed, &context),
         Verb::Man(typed) => help::man(typed, &context),
+        Verb::List(typed) => list::run(typed, &context),
+        Verb::Prune(typed) => prune::run(typed, &context),
+        Verb::Init(typed) => init::run(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -103,9 +117,12 @@ impl Context {
             Verb::Verify(_)
             | Verb::Cat(_)
             | Verb::Rules(_)
+            | Verb::Init(_)
             | Verb::Help(_)
             | Verb::Completions(_)
             | Verb::Man(_) => None,
+            Verb::List(typed) => typed.json.then_some(("list", None)),
+            Verb::Prune(typed) => typed.json.then_some(("prune", None)),
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),

@@ -1,11 +1,8 @@
 //! `pgark restore`: an archive becomes a database again, and is compared with it.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use super::Context;
 use super::args::{Constraints, Restore};
@@ -16,9 +13,9 @@ use super::json::{self, Planned, Restored};
 use super::names;
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
+use super::replacing::{self, Job};
 use super::units::{count, counted, span};
 use crate::format::manifest::Name;
-use crate::pg::Params;
 use crate::progress::Progress;
 use crate::restore::{
     self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport,
@@ -26,35 +23,40 @@ use crate::restore::{
 
 /// Runs it.
 pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
-    let target = Params::resolve(Some(&typed.to)).map_err(Failure::Connection)?;
+    let mut job = replacing::job(typed, context)?;
+    let target = job.reached.params.clone();
     let described = match &typed.create {
         Some(name) => target.with_database(name).describe(),
         None => target.describe(),
     };
     let printer = &context.printer;
-    for note in target.notes() {
-        printer.message(&format!("note: {note}"));
-    }
     let options = RestoreOptions {
-        file: typed.file.clone(),
+        file: job.file.clone(),
         target,
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
     };
-    let how = how(typed)?;
-    if typed.dry_run || typed.swap {
-        let ask = !typed.dry_run && !typed.yes;
-        if ask && !std::io::stdin().is_terminal() {
-            return Err(Failure::Unconfirmed);
+    let mut how = how(typed, &job)?;
+    if !typed.dry_run {
+        job.may_be_asked(typed)?;
+    }
+    let file = options.file.as_path();
+    if typed.dry_run || job.swap {
+        let mut plan = planned(&options, &how, context)?;
+        let absent = |problem: &RestoreError| matches!(problem, RestoreError::NoDatabase(_));
+        if typed.to.is_none() && plan.problems.iter().any(absent) {
+            printer
+                .message("note: there is no such database yet: it is made, and nothing replaced");
+            job.nothing_is_replaced();
+            how.place = Place::Create(options.target.database().to_owned());
+            plan = planned(&options, &how, context)?;
         }
-        let bars = context.bars();
-        let progress: Arc<dyn Progress> = bars.clone();
-        let plan = restore::plan(&options, &how, &progress);
-        bars.finish();
-        let mut plan = plan.map_err(|error| Failure::Restore(Box::new(error)))?;
         let problems = std::mem::take(&mut plan.problems);
+        if let Some(path) = job.safety_path() {
+            plan.steps.insert(0, format!("save what is there now to {}", path.display()));
+        }
         if typed.dry_run && typed.json {
-            json::print(printer, &Planned::new(&typed.file, &plan, &problems));
+            json::print(printer, &Planned::new(file, &plan, &problems));
         } else if typed.dry_run {
             printer.result(&plan_words(&plan));
         } else if problems.is_empty() {
@@ -69,10 +71,9 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         if typed.dry_run {
             return Ok(Exit::Clean);
         }
-        if ask {
-            confirm(&plan, context)?;
-        }
     }
+    job.confirm(typed, options.target.database(), context)?;
+    let safety = job.save_what_is_there(typed, context)?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
     let report = restore::run_as(&options, &how, &progress);
@@ -80,21 +81,33 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     let report = report.map_err(|error| Failure::Restore(Box::new(error)))?;
     let clean = report.equal && report.findings.is_empty() && report.database.is_some();
     if typed.json {
-        json::print(printer, &Restored::new(&typed.file, &described, &report));
+        json::print(printer, &Restored::new(file, &described, &report).after(safety.as_deref()));
     } else if !clean || !printer.is_quiet() {
-        printer.result(&words(&typed.file, &described, &report, printer.out_paint()));
+        printer.result(&words(file, &described, &report, printer.out_paint()));
+        if let Some(path) = &safety {
+            printer.result(&format!("  what was there before is in {}\n", path.display()));
+        }
     }
     Ok(if clean { Exit::Clean } else { Exit::Findings })
 }
 
+/// Finds out what would be done, with progress.
+fn planned(options: &RestoreOptions, how: &How, context: &Context) -> Result<Plan, Failure> {
+    let bars = context.bars();
+    let progress: Arc<dyn Progress> = bars.clone();
+    let plan = restore::plan(options, how, &progress);
+    bars.finish();
+    plan.map_err(|error| Failure::Restore(Box::new(error)))
+}
+
 /// The tables and schemas that are named, as the archive has them.
-fn chosen(typed: &Restore) -> Result<(Vec<Name>, Vec<String>), Failure> {
+fn chosen(typed: &Restore, file: &Path) -> Result<(Vec<Name>, Vec<String>), Failure> {
     if typed.table.is_empty() && typed.schema.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let archive = super::cat::open(&typed.file)?;
+    let archive = super::cat::open(file)?;
     let manifest = archive.manifest();
-    let wrong = |error| Failure::Name(typed.file.clone(), error);
+    let wrong = |error| Failure::Name(file.to_owned(), error);
     let find = |name: &String| names::find(manifest, name).map(|table| table.name.clone());
     let tables = typed.table.iter().map(find).collect::<Result<_, _>>().map_err(wrong)?;
     let mut all: Vec<String> = manifest
@@ -112,7 +125,7 @@ fn chosen(typed: &Restore) -> Result<(Vec<Name>, Vec<String>), Failure> {
             let hint = if near.is_empty() { &all } else { &near };
             return Err(Failure::Usage(format!(
                 "there is no schema {schema} with anything in it in {}; there is: {}",
-                typed.file.display(),
+                file.display(),
                 hint.join(", ")
             )));
         }
@@ -120,13 +133,13 @@ fn chosen(typed: &Restore) -> Result<(Vec<Name>, Vec<String>), Failure> {
     Ok((tables, typed.schema.clone()))
 }
 
-fn how(typed: &Restore) -> Result<How, Failure> {
+fn how(typed: &Restore, job: &Job) -> Result<How, Failure> {
     let place = match &typed.create {
         Some(name) => Place::Create(name.clone()),
-        None if typed.swap => Place::Swap { disconnect: typed.disconnect },
+        None if job.swap => Place::Swap { disconnect: typed.disconnect },
         None => Place::Existing,
     };
-    let (tables, schemas) = chosen(typed)?;
+    let (tables, schemas) = chosen(typed, &job.file)?;
     let choices = Choices {
         tables,
         schemas,
@@ -164,28 +177,6 @@ fn plan_words(plan: &Plan) -> String {
         _ = writeln!(out, "  note: {note}");
     }
     out
-}
-
-/// Asks on the terminal. Reads on a thread of its own, so that Ctrl-C is heard meanwhile.
-fn confirm(plan: &Plan, context: &Context) -> Result<(), Failure> {
-    context.printer.error(&format!("Replace database {}? Type yes:", plan.database));
-    let (sender, answer) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = std::io::stdin().read_line(&mut line);
-        // Nobody waits any more if it was interrupted.
-        _ = sender.send(read.map(|_| line));
-    });
-    loop {
-        match answer.recv_timeout(Duration::from_millis(100)) {
-            Ok(Ok(line)) if line.trim() == "yes" => return Ok(()),
-            Err(RecvTimeoutError::Timeout) if context.interrupt.is_set() => {
-                return Err(Failure::Interrupted);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return Err(Failure::Declined),
-        }
-    }
 }
 
 fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> String {

@@ -11,6 +11,9 @@ use super::hints::Failure;
 use super::json::{self, Failed, Verified};
 use super::render;
 use crate::io::{DiskFile, ReadAt};
+use crate::profile::Verdict;
+use crate::profile::shelf::series_of;
+use crate::profile::verdict::Identity;
 use crate::progress::Progress as _;
 use crate::verify::rules::RuleFile;
 use crate::verify::{self, ImageCheck, Level, Report, VerifyOptions};
@@ -19,8 +22,14 @@ use crate::verify::{self, ImageCheck, Level, Report, VerifyOptions};
 pub(super) fn run(typed: &Verify, context: &Context) -> Result<Exit, Failure> {
     let rules = typed.rules.as_deref().map(rule_file).transpose()?;
     let mut worst = Exit::Clean;
-    for (at, file) in typed.files.iter().enumerate() {
-        let exit = match check(file, typed, rules.as_ref(), context) {
+    for (at, named) in typed.files.iter().enumerate() {
+        let mut file = named.clone();
+        let checked = context.archive(named).and_then(|found| {
+            file = found;
+            check(&file, typed, rules.as_ref(), context)
+        });
+        let file = file.as_path();
+        let exit = match checked {
             Ok((report, took)) => {
                 if at > 0 && !typed.json && !context.printer.is_quiet() {
                     context.printer.result("\n");
@@ -59,6 +68,7 @@ fn check(
     };
     let level = if typed.quick { Level::Quick } else { Level::Full };
     let options = VerifyOptions { level, memory: typed.memory, images: ImageCheck::Pixels };
+    let before = Identity::of(file).ok();
     let bars = context.bars();
     let began = Instant::now();
     let report = verify::run_with_rules(&disk, &options, rules, &*bars);
@@ -68,7 +78,41 @@ fn check(
         return Err(Failure::Interrupted);
     }
     let report = report.map_err(|error| Failure::Verify(file.to_owned(), error))?;
-    Ok((report, began.elapsed()))
+    let took = began.elapsed();
+    // Other rules are another question than the one that is kept.
+    if rules.is_none() {
+        keep(file, before, &report, context);
+    }
+    Ok((report, took))
+}
+
+/// Keeps the verdict beside an archive that was made for a profile, or that has one already. The
+/// answer is the same where it cannot be kept, and a disk that cannot be written to is no reason
+/// to have none.
+fn keep(file: &Path, before: Option<Identity>, report: &Report, context: &Context) {
+    let Ok(file) = file.canonicalize() else { return };
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let ours = name.as_deref().and_then(series_of).is_some_and(|it| it.starts_with("backup_"));
+    if !ours && !Verdict::path_of(&file).exists() {
+        return;
+    }
+    if let Err(error) = Verdict::keep(&file, before, report) {
+        let path = Verdict::path_of(&file);
+        context
+            .printer
+            .error(&format!("note: {}: {error}: the verdict is not kept", path.display()));
+    }
+}
+
+/// Verifies an archive to the last pixel and keeps what was found.
+pub(super) fn verify_and_keep(
+    file: &Path,
+    memory: usize,
+    context: &Context,
+) -> Result<Report, Failure> {
+    let typed =
+        Verify { files: Vec::new(), quick: false, rules: None, strict: false, memory, json: false };
+    Ok(check(file, &typed, None, context)?.0)
 }
 
 /// Reads a file of rules.

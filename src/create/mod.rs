@@ -51,6 +51,8 @@ pub struct CreateOptions {
     pub pg_dump: String,
     /// How long to wait for the locks on the tables.
     pub lock_timeout: Duration,
+    /// The profile that the manifest is to name.
+    pub profile: Option<String>,
     /// What the manifest's `comment` is to say.
     pub comment: Option<String>,
     /// Whether a file of that name may be replaced.
@@ -384,6 +386,7 @@ fn manifest(
 ) -> Manifest {
     let mut source = catalog.source;
     source.pg_dump_version = schema.pg_dump_version;
+    source.profile.clone_from(&options.profile);
     source.comment.clone_from(&options.comment);
     Manifest {
         tool: concat!("pgark ", env!("CARGO_PKG_VERSION")).into(),

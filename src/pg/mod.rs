@@ -30,7 +30,7 @@ pub use dump::{DumpError, SchemaText, dump_schema};
 pub use empty::contents;
 pub use error::PgError;
 pub use ident::{ident, literal, qualified};
-pub use params::Params;
+pub use params::{Params, Secret};
 pub use plan::{Part, PartRows, copy_sql, count_sql, plan};
 pub use session::{Canceller, Session};
 pub use snapshot::Snapshot;

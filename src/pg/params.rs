@@ -1,14 +1,12 @@
 //! What to connect to, and as whom: connection string, service file, environment and defaults put
 //! together in libpq's order (the first that says something counts).
 
-//! What to connect to, and as whom: connection string, service file, environment and defaults put
-//! together in libpq's order (the first that says something counts).
-
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::conninfo;
 use super::error::PgError;
 pub use super::options::{
     ChannelBinding, ClientCert, Host, Keepalives, RootCert, SslMode, Target, TlsParams,
@@ -35,6 +33,11 @@ const MORE_VARIABLES: &[&str] = &[
     "PGMINPROTOCOLVERSION",
     "PGMAXPROTOCOLVERSION",
 ];
+
+/// Variables that say which database is meant. Where a profile says that, they are not looked at:
+/// a profile leads to the same database in every shell.
+const PLACE_VARIABLES: &[&str] =
+    &["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGTARGETSESSIONATTRS"];
 
 /// A password. Only [`Secret::reveal`] shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Params {
     database: String,
     password: Option<Secret>,
     passfile: Arc<Passfile>,
+    fallback: Option<Secret>,
+    place: Option<String>,
     notes: Vec<String>,
 }
 
@@ -95,6 +100,30 @@ impl Params {
                 login: &|| whoami::username().ok(),
             },
         )
+    }
+
+    /// The same, but which database is meant is for `conn` alone to say (and the service it names):
+    /// host, port, database and service of the environment are not looked at.
+    pub fn resolve_apart(conn: &str) -> Result<Self, PgError> {
+        let hidden = |name: &str| PLACE_VARIABLES.contains(&name);
+        Self::resolve_in(
+            Some(conn),
+            &Surroundings {
+                variable: &|name| std::env::var(name).ok().filter(|_| !hidden(name)),
+                home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()),
+                login: &|| whoami::username().ok(),
+            },
+        )
+    }
+
+    /// The parameters that a connection string names, as pairs of name and value.
+    pub fn pairs(conn: &str) -> Result<Vec<(String, String)>, PgError> {
+        conninfo::parse(conn)
+    }
+
+    /// Whether a connection string may have a parameter of this name.
+    pub fn is_parameter(name: &str) -> bool {
+        KNOWN.iter().any(|(known, _)| *known == name)
     }
 
     fn resolve_in(conn: Option<&str>, around: &Surroundings<'_>) -> Result<Self, PgError> {
@@ -152,6 +181,8 @@ impl Params {
             keepalives: keepalives(&values)?,
             password: values.get("password").map(Secret::new),
             passfile: Arc::new(passfile),
+            fallback: None,
+            place: None,
             user,
             database,
             notes,
@@ -196,6 +227,24 @@ impl Params {
         Self { database: name.to_owned(), ..self.clone() }
     }
 
+    /// The same with a password for where none is given and the password file has none.
+    #[must_use]
+    pub fn or_password(self, password: Option<Secret>) -> Self {
+        Self { fallback: password, ..self }
+    }
+
+    /// The same with words for the place, such as `container shop-db-1`, where the host is only a
+    /// way to it.
+    #[must_use]
+    pub fn at(self, place: impl Into<String>) -> Self {
+        Self { place: Some(place.into()), ..self }
+    }
+
+    /// Whether there is a password for every host.
+    pub fn has_password(&self) -> bool {
+        self.hosts.iter().all(|host| self.password_for(host).is_some())
+    }
+
     /// Things a person should know, such as a password file that was ignored.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -204,7 +253,9 @@ impl Params {
     /// Where this leads, for messages: host, port, database and user, never a password.
     pub fn describe(&self) -> String {
         let hosts = self.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        format!("database {} on {hosts} as user {}", self.database, self.user)
+        let place =
+            self.place.as_ref().map_or_else(|| format!("on {hosts}"), |p| format!("in {p}"));
+        format!("database {} {place} as user {}", self.database, self.user)
     }
 
     /// The environment for a child such as `pg_dump` that is to connect in the same way. The
@@ -290,13 +341,16 @@ impl Params {
             return self.password.as_ref();
         }
         let find = |name: &str| self.passfile.find(name, host.port, &self.database, &self.user);
-        match host.socket_directory() {
+        let found = match host.socket_directory() {
             Some(_) if SOCKET_DIRECTORIES.contains(&host.name.as_str()) => {
                 find("localhost").or_else(|| find(&host.name))
             }
-            None if host.name.is_empty() => find(&host.address?.to_string()),
+            None if host.name.is_empty() => {
+                host.address.and_then(|address| find(&address.to_string()))
+            }
             _ => find(&host.name),
-        }
+        };
+        found.or(self.fallback.as_ref())
     }
 
     /// The same, with only this one host left.

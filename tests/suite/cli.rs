@@ -151,12 +151,9 @@ fn usage_errors() {
     insta::assert_snapshot!(shown(&["restore", "x.pgark"]), @r#"
     exit code 2
     --- stderr
-    error: the following required arguments were not provided:
-      --to <TARGET>
+    error: x.pgark: it is not said where it is to be restored
 
-    Usage: pgark restore --to <TARGET> <FILE>
-
-    For more information, try '--help'.
+    hint: --to TARGET names an empty database; pgark restore PROFILE FILE replaces a profile's
     "#);
     insta::assert_snapshot!(shown(&["create", "--memory", "256"]), @r#"
     exit code 2

@@ -30,6 +30,7 @@ fn options(server: &Server, database: &str, output: PathBuf) -> CreateOptions {
         memory: 64 << 20,
         pg_dump: bin_dir(server.major()).join("pg_dump").display().to_string(),
         lock_timeout: Duration::from_secs(20),
+        profile: None,
         comment: None,
         overwrite: false,
         created: None,

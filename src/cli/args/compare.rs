@@ -24,10 +24,11 @@ Examples:
 It ends with exit code 0 if there is no difference at all, and with 1 if there
 is any, even if everything the archive holds is still there.")]
 pub(in crate::cli) struct Compare {
-    /// Archive to compare
+    /// Archive to compare, or a profile for the latest of its archives
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: PathBuf,
-    /// What to compare it with: a database (URL, key=value pairs, name) or an archive
+    /// What to compare it with: a database (profile, URL, key=value pairs, name) or
+    /// an archive
     ///
     /// The name of a file that is there, or one that ends in .pgark, is an
     /// archive; all else is a database.

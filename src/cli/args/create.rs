@@ -21,11 +21,18 @@ Examples:
   pgark create 'host=/run/postgresql dbname=shop' -o shop.pgark
   PGSERVICE=shop pgark create --comment 'before the migration'
   pgark create shop --pg-dump 'docker exec -i db pg_dump'
+  pgark create staging
 
 A password is best kept in ~/.pgpass or PGPASSWORD: other users of this machine
-can see the arguments of a command.")]
+can see the arguments of a command.
+
+Of a profile, the archive goes to the profile's folder, and once it was read back
+and verified backup_<profile>_latest.pgark leads to it.")]
 pub(in crate::cli) struct Create {
-    /// Database to save: a URL, key=value pairs, or a database's name
+    /// Database to save: a profile, a URL, key=value pairs, or a database's name
+    ///
+    /// Profiles stand in pgark.toml. A database that has the name of a profile is
+    /// written dbname=NAME.
     ///
     /// What it leaves out comes from libpq's environment (PGHOST, PGPORT,
     /// PGUSER, PGDATABASE, PGPASSWORD, PGSERVICE, ...), service files and
@@ -34,7 +41,8 @@ pub(in crate::cli) struct Create {
     pub(in crate::cli) source: Option<String>,
     /// Archive to write [default: <database>_<YYYYMMDD_HHMMSS>.pgark]
     ///
-    /// The default is in the current directory; its time is in UTC.
+    /// The default is in the current directory; its time is in UTC. Of a profile it
+    /// is backup_<profile>_<YYYYMMDD_HHMMSS>.pgark in the profile's folder.
     #[arg(short, long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
     /// Replace FILE if it is there

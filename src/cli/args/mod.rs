@@ -10,9 +10,12 @@ mod compare;
 mod create;
 mod drill;
 mod help;
+mod profile;
 mod reading;
 mod restore;
 mod verify;
+
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -21,6 +24,7 @@ pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
 pub(super) use self::drill::Drill;
 pub(super) use self::help::{Completions, Help, Man, Topic};
+pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
@@ -41,6 +45,9 @@ Examples:
   pgark create postgres://app@db.example.org/shop
   pgark verify shop_20261123_070509.pgark
   pgark restore shop_20261123_070509.pgark --to postgres://app@localhost/new
+  pgark init
+  pgark create staging
+  pgark restore staging
 
 Exit codes:
   0    clean
@@ -71,6 +78,16 @@ pub(super) struct Global {
     /// Show no progress
     #[arg(long, global = true, help_heading = "Output")]
     pub(super) no_progress: bool,
+    /// Profiles and rules [default: pgark.toml here or in a folder above]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PGARK_CONFIG",
+        hide_env_values = true,
+        help_heading = "Profiles"
+    )]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// What to do. The help is that of the structures.
@@ -91,4 +108,7 @@ pub(super) enum Verb {
     Help(Help),
     Completions(Completions),
     Man(Man),
+    List(List),
+    Prune(Prune),
+    Init(Init),
 }

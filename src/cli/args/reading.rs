@@ -17,7 +17,7 @@ Examples:
   pgark inspect shop.pgark --table image
   pgark inspect shop.pgark --json | jq '.tables[] | [.name, .rows]'")]
 pub(in crate::cli) struct Inspect {
-    /// Archive to look into
+    /// Archive to look into, or a profile for the latest of its archives
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: PathBuf,
     /// Show this table in detail: columns, keys, references

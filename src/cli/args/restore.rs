@@ -14,6 +14,10 @@ use crate::cli::units;
 /// has anything in it is refused, unless it is to be replaced: with --swap the
 /// old one stays untouched until the new one is complete and compared, and is
 /// kept under another name after that.
+///
+/// Of a profile, an archive (the latest unless it is named) replaces the profile's
+/// database. What is there now is first saved to backup_<profile>_safety_<time>.pgark
+/// in the profile's folder.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -23,17 +27,24 @@ Examples:
   pgark restore shop.pgark --to postgres://app@localhost/shop --swap --dry-run
   pgark restore shop.pgark --to postgres://app@localhost/shop --swap
   pgark restore shop.pgark --to test --role app=tester --no-privileges
+  pgark restore staging
+  pgark restore staging backups/backup_staging_20261123_070509.pgark
 
-With --swap the plan is shown and has to be confirmed, or --yes given.")]
+Where a database is to be replaced, the plan is shown and has to be confirmed, or
+--yes given; of a protected profile by typing its name, or with --yes-really NAME.")]
 pub(in crate::cli) struct Restore {
-    /// Archive to load
-    #[arg(value_name = "FILE")]
+    /// Archive to load, or the profile whose database is to be replaced
+    #[arg(value_name = "FILE|PROFILE")]
     pub(in crate::cli) file: PathBuf,
-    /// Empty database to load it into: a URL, key=value pairs, or its name
+    /// Of a profile: archive to load, or latest [default: latest]
+    #[arg(value_name = "ARCHIVE", conflicts_with = "to")]
+    pub(in crate::cli) archive: Option<PathBuf>,
+    /// Empty database to load it into: a profile, a URL, key=value pairs, or its name
     ///
-    /// With --swap the database to replace, with --create its server.
+    /// With --swap the database to replace, with --create its server. Without it a
+    /// profile is named, and its database replaced.
     #[arg(long, value_name = "TARGET")]
-    pub(in crate::cli) to: String,
+    pub(in crate::cli) to: Option<String>,
     /// Create database NAME on the target's server, with the source's encoding
     ///
     /// It has another name until all is in it and compared. If anything fails
@@ -46,12 +57,18 @@ pub(in crate::cli) struct Restore {
     /// over. The old database is kept as <name>_before_<YYYYMMDD_HHMMSS>.
     #[arg(long)]
     pub(in crate::cli) swap: bool,
-    /// With --swap: end the connections to the old database when it is renamed
-    #[arg(long, requires = "swap")]
+    /// End the connections to the database that is replaced, when it is renamed
+    #[arg(long)]
     pub(in crate::cli) disconnect: bool,
-    /// With --swap: do not ask
+    /// Do not ask whether the database may be replaced
     #[arg(short, long)]
     pub(in crate::cli) yes: bool,
+    /// The same for a protected profile, which has to be named again
+    #[arg(long, value_name = "PROFILE")]
+    pub(in crate::cli) yes_really: Option<String>,
+    /// Of a profile: do not save what is there now before it is replaced
+    #[arg(long, conflicts_with = "to")]
+    pub(in crate::cli) no_safety: bool,
     /// Show what would be done and what stands in the way, and stop
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,

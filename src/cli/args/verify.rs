@@ -19,9 +19,12 @@ Examples:
   pgark verify --json shop.pgark | jq '.findings[].message'
 
 With several files the verdict on each is given in turn; the exit code is the
-worst. With --json there is one object a line, one for each file, in order.")]
+worst. With --json there is one object a line, one for each file, in order.
+
+What it finds of an archive that was made for a profile is kept beside it, for
+pgark list and pgark prune.")]
 pub(in crate::cli) struct Verify {
-    /// Archives to check
+    /// Archives to check, or profiles for the latest archive of each
     #[arg(value_name = "FILE", required = true)]
     pub(in crate::cli) files: Vec<PathBuf>,
     /// Look only at seal, manifest, index and lengths: milliseconds

@@ -30,6 +30,9 @@ pub(in crate::cli) struct Restored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     large_objects: Option<RestoredRows>,
     findings: Vec<RestoredFinding<'a>>,
+    /// The archive of what was there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safety: Option<String>,
     verifying_millis: u64,
     restoring_millis: u64,
     comparing_millis: u64,
@@ -101,9 +104,16 @@ impl<'a> Restored<'a> {
                     statement: finding.statement.as_deref(),
                 })
                 .collect(),
+            safety: None,
             verifying_millis: millis(report.verifying),
             restoring_millis: millis(report.restoring),
             comparing_millis: millis(report.comparing),
         }
+    }
+
+    /// The same, after what was there before was saved.
+    pub(in crate::cli) fn after(mut self, safety: Option<&Path>) -> Self {
+        self.safety = safety.map(|path| path.display().to_string());
+        self
     }
 }

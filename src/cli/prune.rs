@@ -1,0 +1,222 @@
+//! `pgark prune`: archives that are not to be kept any longer go.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::args::Prune;
+use super::exit::Exit;
+use super::hints::Failure;
+use super::json::{self, Pruned, Removed};
+use super::list::{Looked, look};
+use super::printer::{Paint, Style};
+use super::render::{Align, columns};
+use super::replacing::ask;
+use super::units::{counted, moment, size};
+use super::{Context, saving, verify};
+use crate::profile::keep::{self, Reason, Soundness};
+use crate::profile::shelf::Shelved;
+use crate::profile::{Keep, Outcome};
+
+/// An archive with the reasons for keeping it; without any, it may go.
+struct Judged<'a> {
+    series: &'a str,
+    archive: &'a Shelved,
+    reasons: Vec<Reason>,
+}
+
+/// Runs it.
+pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
+    let mut looked = look(&typed.what, context)?;
+    let keep = limits(typed, &looked, context)?;
+    if newest_are_verified(typed, &looked, context)? {
+        // What was found is beside the archives now.
+        looked = look(&typed.what, context)?;
+    }
+    let judged = judge(&looked, &keep);
+    refuse_damaged(&judged)?;
+    let going: Vec<&Judged<'_>> = judged.iter().filter(|one| one.reasons.is_empty()).collect();
+    let bytes = going.iter().map(|one| one.archive.bytes).fold(0, u64::saturating_add);
+    let number = u64::try_from(going.len()).unwrap_or(u64::MAX);
+    let what = format!("{} of {}", counted(number, "archive", "archives"), size(bytes));
+    let printer = &context.printer;
+    let ask_first = !typed.dry_run && !typed.yes && !going.is_empty();
+    // The plan is the answer, or what is asked about.
+    let plan = words(&looked, &judged, printer.out_paint());
+    if typed.json || ask_first {
+        printer.message(&plan);
+    } else if !printer.is_quiet() {
+        printer.result(&plan);
+    }
+    if ask_first {
+        ask(&format!("Remove {what}? Type yes:"), "yes", "prune", context)?;
+    }
+    if !typed.dry_run {
+        for one in &going {
+            if context.interrupt.is_set() {
+                return Err(Failure::Interrupted);
+            }
+            one.archive.remove().map_err(Failure::Shelf)?;
+        }
+    }
+    if typed.json {
+        let archives = judged.iter().map(|one| Removed {
+            file: one.archive.path.display().to_string(),
+            series: one.series,
+            bytes: one.archive.bytes,
+            kept: one.reasons.iter().map(reason).collect(),
+        });
+        json::print(printer, &Pruned::new(typed.dry_run, archives.collect()));
+    } else if !printer.is_quiet() {
+        let done = match (going.is_empty(), typed.dry_run) {
+            (true, _) => "Nothing is to be removed.".to_owned(),
+            (false, true) => format!("{what} would be removed."),
+            (false, false) => format!("{what} removed."),
+        };
+        printer.result(&format!("{done}\n"));
+    }
+    Ok(Exit::Clean)
+}
+
+/// How many are kept: by the options, or as the profile says.
+fn limits(typed: &Prune, looked: &Looked, context: &Context) -> Result<Keep, Failure> {
+    let options = [
+        typed.keep_last,
+        typed.keep_hourly,
+        typed.keep_daily,
+        typed.keep_weekly,
+        typed.keep_monthly,
+        typed.keep_yearly,
+    ];
+    let keep = if options.iter().any(Option::is_some) {
+        let [last, hourly, daily, weekly, monthly, yearly] = options.map(|it| it.unwrap_or(0));
+        Keep { last, hourly, daily, weekly, monthly, yearly }
+    } else {
+        match &looked.profile {
+            Some(profile) => profile.keep,
+            None => saving::of_folder(&looked.shelf.folder, context)?
+                .map_or_else(Keep::default, |profile| profile.keep),
+        }
+    };
+    if keep.is_empty() {
+        return Err(Failure::NothingKept);
+    }
+    Ok(keep)
+}
+
+/// The archives that have a series, each series for itself.
+fn by_series(looked: &Looked) -> BTreeMap<&str, Vec<&Shelved>> {
+    let mut all: BTreeMap<&str, Vec<&Shelved>> = BTreeMap::new();
+    for archive in &looked.shelf.archives {
+        if let Some(series) = &archive.series {
+            all.entry(series).or_default().push(archive);
+        }
+    }
+    all
+}
+
+/// Verifies the newest archive of each series that has no verdict; says whether there was any.
+fn newest_are_verified(typed: &Prune, looked: &Looked, context: &Context) -> Result<bool, Failure> {
+    let mut any = false;
+    for archives in by_series(looked).values() {
+        let Some(newest) = archives.last().filter(|_| archives.len() > 1) else { continue };
+        if newest.candidate().soundness == Soundness::Unknown {
+            let path = newest.path.display();
+            context.printer.message(&format!("verifying {path}, the newest"));
+            let report = verify::verify_and_keep(&newest.path, typed.memory, context)?;
+            if report.too_new || Outcome::of(&report) == Some(Outcome::Damaged) {
+                return Err(Failure::NewestDamaged(newest.path.clone()));
+            }
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+fn judge<'a>(looked: &'a Looked, keep: &Keep) -> Vec<Judged<'a>> {
+    let mut judged = Vec::new();
+    for (series, archives) in by_series(looked) {
+        let candidates: Vec<_> = archives.iter().map(|archive| archive.candidate()).collect();
+        let plan = keep::plan(&candidates, keep);
+        let one = |(archive, reasons)| Judged { series, archive, reasons };
+        judged.extend(archives.into_iter().zip(plan).map(one));
+    }
+    // A base may be of another series than what stands on it, and has a base itself, perhaps.
+    let mut needed = looked.bases.clone();
+    loop {
+        let kept = judged.iter().filter(|one| !one.reasons.is_empty());
+        needed.extend(kept.filter_map(|one| one.archive.candidate().base));
+        let mut added = false;
+        for one in judged.iter_mut().filter(|one| one.reasons.is_empty()) {
+            let manifest = one.archive.candidate().manifest;
+            if manifest.is_some_and(|it| needed.contains(&it)) {
+                one.reasons.push(Reason::Base);
+                added = true;
+            }
+        }
+        if !added {
+            return judged;
+        }
+    }
+}
+
+/// Nothing of a series goes whose newest archive is not known to be good.
+fn refuse_damaged(judged: &[Judged<'_>]) -> Result<(), Failure> {
+    let mut newest: BTreeMap<&str, &Judged<'_>> = BTreeMap::new();
+    for one in judged {
+        newest.insert(one.series, one);
+    }
+    for one in judged.iter().filter(|one| one.reasons.is_empty()) {
+        let last = newest
+            .get(one.series)
+            .filter(|last| last.archive.candidate().soundness != Soundness::Sound);
+        if let Some(last) = last {
+            return Err(Failure::NewestDamaged(last.archive.path.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::Last(1) => "newest".to_owned(),
+        Reason::Last(number) => format!("newest but {}", number - 1),
+        Reason::Period(kind, period, number) => format!("{kind} {period} ({number})"),
+        Reason::NewestSound => "newest that was verified".to_owned(),
+        Reason::Base => "others need it".to_owned(),
+        Reason::Pinned => "latest".to_owned(),
+        Reason::Damaged => "damaged or not readable: look at it, and remove it yourself".to_owned(),
+    }
+}
+
+fn words(looked: &Looked, judged: &[Judged<'_>], paint: Paint) -> String {
+    let mut out = format!("{}\n", looked.shelf.folder.display());
+    let mut lines = Vec::new();
+    for one in judged.iter().rev() {
+        let name = one.archive.path.file_name().unwrap_or_default().to_string_lossy();
+        let (word, why) = if one.reasons.is_empty() {
+            (paint.paint(Style::Warn, "remove"), String::new())
+        } else {
+            let why: Vec<String> = one.reasons.iter().map(reason).collect();
+            (paint.paint(Style::Good, "keep"), why.join(", "))
+        };
+        let created = moment(one.archive.created());
+        lines.push(vec![
+            String::new(),
+            word,
+            name.into_owned(),
+            created,
+            size(one.archive.bytes),
+            why,
+        ]);
+    }
+    out.push_str(&columns(
+        &lines,
+        &[Align::Left, Align::Left, Align::Left, Align::Left, Align::Right, Align::Left],
+    ));
+    let other = looked.shelf.archives.iter().filter(|archive| archive.series.is_none()).count();
+    if other > 0 {
+        let other = counted(u64::try_from(other).unwrap_or(u64::MAX), "archive", "archives");
+        _ = writeln!(out, "  {other} with names of another kind: left alone");
+    }
+    out
+}
