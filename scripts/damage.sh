@@ -3,8 +3,8 @@
 #
 #   scripts/damage.sh [OPTION...]     (--tries N, --no-peers, --seed N: bench/damage.py --help)
 #
-# Builds the release binary, gets a PostgreSQL server and images as bench/measure.sh does, and restic
-# from Debian's package if it is missing and this is root.
+# Builds and gets what bench/run.sh says, and restic from Debian's package if it is missing and this is
+# root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,4 +12,4 @@ case " $* " in
 *' --no-peers '*) ;;
 *) scripts/prepare.sh restic ;;
 esac
-PGARK_BENCH=damage.py exec bench/measure.sh "$@"
+exec bench/run.sh damage.py "$@"

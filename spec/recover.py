@@ -41,8 +41,6 @@ FIXED = {1: "pgark-1.txt", 2: "recover.py", 3: "format-1.md.zst",
          4: "schema/pre-data.sql", 5: "schema/post-data.sql", 6: "catalog/%s.cbor"}
 CATALOG, PACK, SEGMENT, PARITY = 6, 16, 17, 32
 FEATURES = ()
-TOP = ("format", "version", "features", "created", "tool", "index", "source", "schema", "enums",
-       "tables", "foreign_keys", "sequences", "large_objects", "rules")
 BLOCK = 131072
 ENTRY_MAX = (8 << 30) - 1
 MANIFEST_MAX, ITEMS_MAX, DEPTH_MAX = 64 << 20, 4194304, 16
@@ -53,9 +51,54 @@ LABEL_MAX = 511
 LISTS_MAX, LISTED_MAX = 524288, 1048576
 CACHE = 128 << 20
 PIECE = 1 << 20
+
+
+def fields(names, **inner):
+    """The fields of a map that this version knows, with those of the maps in it."""
+    return dict(dict.fromkeys(names.split()), **inner)
+
+
+NAME = fields("schema name")
+TYPE = fields("kind", name=NAME)
+KEY = fields("name columns nulls_not_distinct constraint")
+SQL = fields("kind schema name owner offset length drop")
+MANIFEST = fields(
+    "format version features created tool large_objects",
+    index=fields("digest entries chunks blobs blob_chunks segments"),
+    source=fields("server_version server_version_num database encoding collate ctype "
+                  "locale_provider locale snapshot_time lsn standby pg_dump_version profile "
+                  "comment salvaged"),
+    schema=fields("pre_data_digest post_data_digest", pre_data=SQL, post_data=SQL),
+    enums=fields("labels", name=NAME),
+    tables=fields("kind unlogged partition_bound partition_key condition data", name=NAME,
+                  columns=fields("name sql_type typmod not_null generated identity default "
+                                 "storage compression", base=TYPE, element=TYPE, domain=NAME,
+                                 collation=fields("deterministic", name=NAME)),
+                  primary_key=KEY, unique=KEY, checks=fields("name definition validated"),
+                  partition_of=NAME, inherits=NAME),
+    foreign_keys=fields("name columns referenced_columns match_type validated enforced",
+                        table=NAME, references=NAME),
+    sequences=fields("last_value is_called increment", name=NAME,
+                     owned_by=fields("column", table=NAME)),
+    rules=fields("", references=fields("columns referenced_columns empty_is_none", table=NAME,
+                                       references=NAME),
+                 blobs=fields("column not_empty image media_type", table=NAME,
+                              checksum=fields("column algorithm")),
+                 counts=fields("at_least at_most", table=NAME,
+                               condition=fields("column test value"))))
+
 # A line of COPY longer than this no server takes; such rows are inserted piece by piece.
 LINE_MAX = 400 << 20
 SHOWN = 50
+
+
+def known(value, fields):
+    """A value without the fields that this version does not know."""
+    if isinstance(value, list):
+        return [known(one, fields) for one in value]
+    if fields is None or not isinstance(value, dict):
+        return value
+    return {name: known(one, fields[name]) for name, one in value.items() if name in fields}
 
 
 class Damage(Exception):
@@ -961,8 +1004,7 @@ class Checker:
             if "salvaged" in want["source"]:
                 want["source"] = dict(want["source"], salvaged="")
             # Fields of a later version are ignored here as everywhere.
-            want = {key: value for key, value in want.items() if key in TOP}
-            catalog = {key: value for key, value in catalog.items() if key in TOP}
+            want, catalog = known(want, MANIFEST), known(catalog, MANIFEST)
             # Sequences may have gone on.
             now = ("last_value", "is_called")
             for side in (want, catalog):

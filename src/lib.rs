@@ -40,7 +40,11 @@ pub mod repair;
 pub mod verify;
 
 #[cfg(feature = "postgres")]
+pub mod check;
+#[cfg(feature = "postgres")]
 pub mod create;
+#[cfg(feature = "postgres")]
+pub mod drill;
 #[cfg(feature = "postgres")]
 pub mod pg;
 #[cfg(feature = "postgres")]

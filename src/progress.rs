@@ -12,6 +12,8 @@ pub enum Phase {
     Finish,
     /// Checking an archive.
     Verify,
+    /// Decoding images.
+    Images,
     /// Keys and references.
     Keys,
     /// Creating tables, types and functions.
@@ -28,6 +30,10 @@ pub enum Phase {
     Repair,
     /// Finding the rows that differ.
     Differences,
+    /// Making and starting a server.
+    Server,
+    /// Holding a database against rules.
+    Rules,
 }
 
 /// Takes reports of progress. Called from many threads, often: must be cheap and never block.

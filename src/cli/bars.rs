@@ -207,6 +207,7 @@ impl Glance {
             Some(Phase::Rows) => "saving rows",
             Some(Phase::Finish) => "closing archive",
             Some(Phase::Verify) => "verifying",
+            Some(Phase::Images) => "checking images",
             Some(Phase::Keys) => "checking keys",
             Some(Phase::PreData) => "creating tables",
             Some(Phase::Load) => "loading rows",
@@ -215,6 +216,8 @@ impl Glance {
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
             Some(Phase::Differences) => "finding rows",
+            Some(Phase::Server) => "starting server",
+            Some(Phase::Rules) => "checking rules",
             None => "starting",
         }
     }

@@ -159,15 +159,15 @@ fn verdict(comparison: &Comparison, paint: Paint) -> (String, String) {
     }
 }
 
-fn sum(comparison: &Comparison, of: fn(&TableComparison) -> u64) -> u64 {
+pub(super) fn sum(comparison: &Comparison, of: fn(&TableComparison) -> u64) -> u64 {
     all(comparison).map(of).fold(0, u64::saturating_add)
 }
 
-fn all(comparison: &Comparison) -> impl Iterator<Item = &TableComparison> {
+pub(super) fn all(comparison: &Comparison) -> impl Iterator<Item = &TableComparison> {
     comparison.tables.iter().chain(&comparison.large_objects)
 }
 
-fn number(of: usize) -> u64 {
+pub(super) fn number(of: usize) -> u64 {
     u64::try_from(of).unwrap_or(u64::MAX)
 }
 
@@ -265,7 +265,7 @@ fn words(typed: &Compare, with: &str, comparison: &Comparison, paint: Paint) -> 
     out
 }
 
-fn shown(table: &TableComparison) -> String {
+pub(super) fn shown(table: &TableComparison) -> String {
     if table.name.name.is_empty() { "large objects".into() } else { table.name.to_string() }
 }
 

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
-use super::{leaving, profiles, servers};
+use super::{drill, leaving, profiles, servers};
+use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
+use crate::drill::DrillError;
 use crate::export::ExportError;
 use crate::export::select::SelectError;
 use crate::extract::ExtractError;
@@ -109,6 +111,10 @@ pub(super) enum Failure {
     Create(Box<CreateError>),
     /// A restore was refused or did not come to its end.
     Restore(Box<RestoreError>),
+    /// A drill was not held to its end: of which archive.
+    Drill(PathBuf, Box<DrillError>),
+    /// A database could not be held against rules.
+    Check(Box<CheckError>),
     /// A repair could not be tried, or its result not be kept.
     Repair(Box<RepairError>),
     /// There is no comparison.
@@ -193,6 +199,8 @@ impl Failure {
             Self::Create(error) => servers::create(error),
             Self::Restore(error) => servers::restore(error),
             Self::Compare(error) => servers::compare(error),
+            Self::Drill(path, error) => drill::trouble(path, error),
+            Self::Check(error) => servers::check(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),
             Self::Damage { path, what, problem } => {

@@ -3,6 +3,7 @@
 //! Each object is one line. Fields may be added without a new version, never renamed or taken
 //! away. Numbers are whole; sizes are in bytes, times in milliseconds.
 
+mod checked;
 mod created;
 mod restored;
 mod shelves;
@@ -20,7 +21,8 @@ use crate::extract::{ExtractOptions, ExtractReport};
 use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::{Plan, RestoreError};
-use crate::verify::{Finding, Level, Report, TableReport};
+use crate::verify::{Finding, Level, Report, TableReport, Use};
+pub(super) use checked::{Checked, Drilled};
 pub(super) use created::Created;
 pub(super) use restored::Restored;
 pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
@@ -96,6 +98,7 @@ pub(super) struct Verified<'a> {
     chunks: u64,
     images: u64,
     images_damaged: u64,
+    uses: &'a [Use],
     errors: u64,
     warnings: u64,
     notes: u64,
@@ -124,6 +127,7 @@ impl<'a> Verified<'a> {
             chunks: report.chunks,
             images: report.images,
             images_damaged: report.images_damaged,
+            uses: &report.uses,
             errors: report.errors,
             warnings: report.warnings,
             notes: report.notes,

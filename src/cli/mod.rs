@@ -4,11 +4,14 @@
 mod args;
 mod bars;
 mod cat;
+mod check;
 mod compare;
 mod create;
+mod drill;
 mod exit;
 mod export;
 mod extract;
+mod help;
 mod hints;
 mod init;
 mod inspect;
@@ -84,6 +87,8 @@ pub fn main() -> ExitCode {
         Verb::Verify(typed) => verify::run(typed, &context),
         Verb::Restore(typed) => restore::run(typed, &context),
         Verb::Compare(typed) => compare::run(typed, &context),
+        Verb::Check(typed) => check::run(typed, &context),
+        Verb::Drill(typed) => drill::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
@@ -93,6 +98,9 @@ pub fn main() -> ExitCode {
         Verb::List(typed) => list::run(typed, &context),
         Verb::Prune(typed) => prune::run(typed, &context),
         Verb::Init(typed) => init::run(typed, &context),
+        Verb::Help(typed) => help::run(typed, &context),
+        Verb::Completions(typed) => help::completions(typed, &context),
+        Verb::Man(typed) => help::man(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -106,11 +114,19 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
-            Verb::Verify(_) | Verb::Cat(_) | Verb::Rules(_) | Verb::Init(_) => None,
             Verb::List(typed) => typed.json.then_some(("list", None)),
             Verb::Prune(typed) => typed.json.then_some(("prune", None)),
+            Verb::Verify(_)
+            | Verb::Cat(_)
+            | Verb::Rules(_)
+            | Verb::Init(_)
+            | Verb::Help(_)
+            | Verb::Completions(_)
+            | Verb::Man(_) => None,
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
+            Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),
+            Verb::Drill(typed) => typed.json.then_some(("drill", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
             Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),

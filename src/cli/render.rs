@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::printer::{Paint, Style};
 use super::units::{count, counted, size, span};
-use crate::verify::{Code, Finding, Level, Report, Severity, TableReport, TableState};
+use crate::verify::{Code, Finding, Level, Report, Severity, TableReport, TableState, Use};
 
 /// To which side a column of text goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ fn wide(text: &str) -> usize {
 
 /// How many findings of one code are shown to people; `--json` has all.
 const SHOWN: usize = 10;
+/// How many rows are named that refer to a damaged one.
+const USERS: usize = 5;
 /// How many intact tables are named.
 const NAMED: usize = 12;
 
@@ -60,7 +62,7 @@ pub(super) fn verification(
 ) -> String {
     let mut out = format!("{}: {}\n", file.display(), verdict(report, strict, paint));
     if report.too_new {
-        details(&mut out, report, paint);
+        details(&mut out, &report.findings, paint);
         return out;
     }
     if report.ok {
@@ -69,7 +71,8 @@ pub(super) fn verification(
         losses(&mut out, report, paint);
     }
     images(&mut out, report, paint);
-    details(&mut out, report, paint);
+    uses(&mut out, report, paint);
+    details(&mut out, &report.findings, paint);
     out
 }
 
@@ -223,6 +226,23 @@ fn losses(out: &mut String, report: &Report, paint: Paint) {
     listed(out, "Not checked", Style::Warn, &of(TableState::Unchecked), paint);
 }
 
+/// Who refers to rows of which a blob is lost or an image damaged.
+fn uses(out: &mut String, report: &Report, paint: Paint) {
+    if report.uses.is_empty() {
+        return;
+    }
+    _ = writeln!(out, "\n{}", paint.paint(Style::Bad, "Used by"));
+    for Use { table, by, columns, rows, at_least, examples, .. } in &report.uses {
+        let least = if *at_least { "at least " } else { "" };
+        let used = counted(*rows, "row", "rows");
+        _ = writeln!(out, "  {by} ({}): {least}{used} refer to {table}", columns.join(", "));
+        let shown: Vec<_> = examples.iter().take(USERS).map(String::as_str).collect();
+        let more = rows.saturating_sub(u64::try_from(shown.len()).unwrap_or(u64::MAX));
+        let more = if more == 0 { String::new() } else { format!("; and {} more", count(more)) };
+        _ = writeln!(out, "    {}{more}", shown.join("; "));
+    }
+}
+
 /// What a table has lost: `3 of 12 rows lost, 2 blobs lost, 1 other error`.
 fn loss(table: &TableReport, report: &Report) -> Vec<String> {
     let name = name_of(table);
@@ -287,13 +307,13 @@ fn rows_of(table: &TableReport) -> String {
 /// The findings alone.
 pub(super) fn findings(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
-    details(&mut out, report, paint);
+    details(&mut out, &report.findings, paint);
     out.trim_start().to_owned()
 }
 
 /// Every finding, by code: what it is, where it is, what to do.
-fn details(out: &mut String, report: &Report, paint: Paint) {
-    let mut rest = report.findings.as_slice();
+pub(super) fn details(out: &mut String, findings: &[Finding], paint: Paint) {
+    let mut rest = findings;
     if !rest.is_empty() {
         _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Details"));
     }

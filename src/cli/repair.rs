@@ -15,6 +15,8 @@ use crate::repair::{self, RepairOptions, Repaired, Stretch};
 
 /// Stretches that are shown to people; `--json` has all.
 const SHOWN: usize = 20;
+/// How many keys of rows that are lost together are shown.
+const KEYS: usize = 5;
 
 /// Runs it.
 pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
@@ -65,8 +67,19 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
         };
         _ = writeln!(out, "{file}: {verdict} {written}");
         for lost in done.salvaged.iter().flat_map(|salvage| &salvage.lost).take(SHOWN) {
-            let to = lost.row.saturating_add(lost.rows).saturating_sub(1);
-            _ = writeln!(out, "  lost: {} rows {} to {to}: {}", lost.table, lost.row, lost.what);
+            let rows = match lost.rows {
+                1 => format!("row {}", lost.row),
+                rows => format!("rows {} to {}", lost.row, lost.row.saturating_add(rows - 1)),
+            };
+            _ = writeln!(out, "  lost: {} {rows}: {}", lost.table, lost.what);
+            if !lost.keys.is_empty() {
+                let keys: Vec<_> = lost.keys.iter().take(KEYS).map(String::as_str).collect();
+                let more =
+                    u64::try_from(keys.len()).map_or(0, |told| lost.rows.saturating_sub(told));
+                let more =
+                    if more == 0 { String::new() } else { format!("; and {} more", count(more)) };
+                _ = writeln!(out, "    {}{more}", keys.join("; "));
+            }
         }
         if done.salvaged.as_ref().is_some_and(|salvage| !salvage.counted) {
             _ = writeln!(

@@ -242,6 +242,12 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
         span(report.restoring),
         span(report.comparing)
     );
+    differences(&mut out, report, paint);
+    out
+}
+
+/// What is not as the archive has it, and what is left to do.
+pub(super) fn differences(out: &mut String, report: &RestoreReport, paint: Paint) {
     let outcomes = report
         .tables
         .iter()
@@ -275,5 +281,4 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
             _ = writeln!(out, "    What to run: {}", statement.trim_end());
         }
     }
-    out
 }

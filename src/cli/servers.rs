@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::hints::{BUG, Failure, Trouble, chain, io_words, open, verification};
+use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
 use crate::create::pump::PumpError;
@@ -159,6 +160,20 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
     }
 }
 
+/// A database could not be checked.
+pub(super) fn check(error: &CheckError) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, chain(error));
+    match error {
+        CheckError::Server(error) => server(trouble, error),
+        CheckError::Count { .. } => trouble.hint(
+            "rows were lost on the way, or an index of the table is damaged (see amcheck): try \
+             again, and do not trust this table until it is understood",
+        ),
+        CheckError::Interrupted => Failure::Interrupted.explain(),
+        CheckError::Internal(_) => trouble.hint(BUG),
+    }
+}
+
 /// There is no comparison.
 pub(super) fn compare(error: &CompareError) -> Trouble {
     if error.is_interrupted() {
@@ -204,7 +219,7 @@ pub(super) fn connection(error: &PgError) -> Trouble {
     server(Trouble::new(exit, chain(error)), error)
 }
 
-fn server(trouble: Trouble, error: &PgError) -> Trouble {
+pub(super) fn server(trouble: Trouble, error: &PgError) -> Trouble {
     if let Some(hint) = error.code().and_then(|code| code_hint(code.code())) {
         return trouble.hint(hint);
     }

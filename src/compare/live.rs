@@ -79,6 +79,16 @@ impl Live {
         }
     }
 
+    /// The snapshot's identifier, for others that are to see the same. Valid as long as this lives.
+    pub fn snapshot_id(&self) -> &str {
+        self.snapshot.id()
+    }
+
+    /// Parameters that lead to the same server, whatever other hosts were given.
+    pub fn params(&self) -> &Params {
+        self.snapshot.params()
+    }
+
     fn block<T>(
         &self,
         progress: &dyn Progress,

@@ -15,6 +15,7 @@ pub mod rows;
 pub mod rules;
 pub mod seal;
 pub mod sql;
+mod store;
 pub mod ustar;
 pub mod writer;
 

@@ -399,6 +399,30 @@ pub fn decode_body(head: &Head, body: &[u8]) -> Result<Vec<u8>, ObjectError> {
     }
 }
 
+/// As much of the raw bytes as comes out of a damaged body, from their beginning on. Which chunks of
+/// them are right is the caller's to check.
+pub fn decode_what_is_there(head: &Head, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match head.body {
+        Body::Raw => {
+            let framed = body.get(raw_header(head.raw_length).len()..).unwrap_or_default();
+            for block in framed.chunks(RAW_BLOCK + 3) {
+                out.extend_from_slice(block.get(3..).unwrap_or_default());
+            }
+        }
+        Body::Zstd(_) => {
+            // What comes out before the decoder stops at damage.
+            if let Ok(mut decoder) = zstd::stream::read::Decoder::with_buffer(body)
+                && decoder.window_log_max(27).is_ok()
+            {
+                let mut within = std::io::Read::take(decoder, head.raw_length);
+                _ = std::io::Read::read_to_end(&mut within, &mut out);
+            }
+        }
+    }
+    out
+}
+
 /// Decompresses within the length the head promises, however much the frame would give. Memory
 /// grows with what comes out, not with what was promised.
 fn decompress(body: &[u8], raw: u64) -> Result<Vec<u8>, ObjectError> {

@@ -4,21 +4,21 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 
 use super::batch::{Batch, KnownBlobs, NewBlob};
 use super::cbor::CborError;
 use super::chunking::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::digest::{Digest, RowSum};
-use super::index::{BlobRecord, ChunkRecord, Records, SegmentRecord};
-use super::limits::{SEGMENT_BLOB_CHUNKS, SEGMENT_BLOBS, SEGMENT_RAW};
+use super::index::{Records, SegmentRecord};
+use super::limits::SEGMENT_RAW;
 use super::manifest::{IndexFacts, Manifest, Name, TableData};
-use super::object::{self, BlobList, Chunk, Contents};
+use super::object::{self, Chunk, Contents};
 use super::output::{Output, Queue};
 use super::parity::Protection;
 use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
 use super::seal::{self, Place, Seal};
+use super::store::Store;
 use super::ustar::{self, EntryKind};
 
 const README: &[u8] = include_bytes!("readme.txt");
@@ -28,13 +28,9 @@ const SHORT: bool = cfg!(any(test, fuzzing));
 const RECOVER: &[u8] =
     if SHORT { b"# recover.py\n" } else { include_bytes!("../../spec/recover.py") };
 const SPEC: &[u8] = if SHORT { b"# format\n" } else { include_bytes!("../../spec/format-1.md") };
-/// A pack is closed when the next chunk would take it past this.
-const PACK_RAW: usize = 4 << 20;
-const PACK_CHUNKS: usize = 16 << 10;
 /// Rows of a segment, so that the index's 32 bits hold them.
 const SEGMENT_ROWS: u64 = 1 << 24;
 const SEGMENT_LEVEL: i32 = 1;
-const PACK_LEVEL: i32 = 3;
 
 /// Why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -90,38 +86,12 @@ pub struct Written {
     pub manifest: Digest,
 }
 
-struct ChunkInfo {
-    digest: Digest,
-    object: u32,
-    offset: u32,
-    length: u32,
-}
-
-#[derive(Default)]
-struct PackBuilder {
-    raw: Vec<u8>,
-    ids: Vec<u32>,
-}
-
-struct BlobInfo {
-    digest: Digest,
-    length: u64,
-    ids: Vec<u32>,
-}
-
 /// Takes rows table by table and writes an archive.
 #[expect(missing_debug_implementations, reason = "it holds queues and hash tables")]
 pub struct ArchiveWriter<W: Write + Send + 'static> {
     created: u64,
     queue: Queue<W>,
-    known: KnownBlobs,
-    chunks: Vec<ChunkInfo>,
-    /// Positions in `chunks`, by digest.
-    ids: HashTable<u32>,
-    blobs: Vec<BlobInfo>,
-    blob_places: HashTable<usize>,
-    /// Chunks that compression does not make smaller, and those it does.
-    packs: [PackBuilder; 2],
+    store: Store,
     segments: Vec<(u32, u32)>,
     table: Option<TableState>,
     catalog: Option<Manifest>,
@@ -133,7 +103,7 @@ struct TableState {
     rows: u64,
     data: TableData,
     sum: RowSum,
-    /// Of the segment: positions in the writer's `blobs`, and what they weigh.
+    /// Of the segment: positions in the store's blobs, and what they weigh.
     blobs: Vec<usize>,
     weight: usize,
 }
@@ -145,10 +115,6 @@ struct Waiting<'a> {
     text: &'a [u8],
     at: usize,
     rows: u64,
-}
-
-fn hash(digest: &Digest) -> u64 {
-    digest.0.first_chunk().map_or(0, |head| u64::from_le_bytes(*head))
 }
 
 fn count(n: usize) -> u64 {
@@ -185,12 +151,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         Ok(Self {
             created: options.created,
             queue: Queue::start(output, options.memory.saturating_sub(parity).max(1 << 20)),
-            known: KnownBlobs::default(),
-            chunks: Vec::new(),
-            ids: HashTable::new(),
-            blobs: Vec::new(),
-            blob_places: HashTable::new(),
-            packs: Default::default(),
+            store: Store::default(),
             segments: Vec::new(),
             table: None,
             catalog: None,
@@ -199,7 +160,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
 
     /// What the makers of batches need not cut again.
     pub fn known(&self) -> KnownBlobs {
-        self.known.clone()
+        self.store.known()
     }
 
     /// Writes the two SQL files, and of the manifest what is known before the rows: a file that is
@@ -287,9 +248,9 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         while let Some(blob) = blobs.next_if(|blob| blob.at < end) {
             table.data.blobs += 1;
             table.data.blob_bytes += blob.blob.length;
-            self.take_blob(blob, data)?;
+            self.store.take_blob(&mut self.queue, blob, data)?;
             table.weight = table.weight.saturating_add(chunking::list_weight(blob.blob.length));
-            table.blobs.extend(self.find_blob(&blob.blob.digest));
+            table.blobs.extend(self.store.find_blob(&blob.blob.digest));
         }
         Ok(())
     }
@@ -345,7 +306,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let raw = std::mem::take(&mut table.text);
         let rows = std::mem::take(&mut table.rows);
         let label = object::label(table.name.as_ref());
-        let lists = self.lists(std::mem::take(&mut table.blobs))?;
+        let lists = self.store.lists(std::mem::take(&mut table.blobs))?;
         table.weight = 0;
         let object = self.queue.object(EntryKind::Segment, raw.len(), move || {
             let length = u32::try_from(raw.len()).unwrap_or(u32::MAX);
@@ -369,133 +330,6 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         table.data.digest = table.sum.digest();
         table.data.segments = count(self.segments.len()) - table.data.first_segment;
         Ok(table.data)
-    }
-
-    fn find_chunk(&self, digest: &Digest) -> Option<u32> {
-        let same = |id: &u32| self.info(*id).is_some_and(|info| info.digest == *digest);
-        self.ids.find(hash(digest), same).copied()
-    }
-
-    fn info(&self, id: u32) -> Option<&ChunkInfo> {
-        usize::try_from(id).ok().and_then(|id| self.chunks.get(id))
-    }
-
-    fn find_blob(&self, digest: &Digest) -> Option<usize> {
-        let same = |at: &usize| self.blobs.get(*at).is_some_and(|blob| blob.digest == *digest);
-        self.blob_places.find(hash(digest), same).copied()
-    }
-
-    /// What a segment's head says of these blobs of many chunks.
-    fn lists(&self, mut places: Vec<usize>) -> Result<Vec<BlobList>, WriteError> {
-        let digest = |place: &usize| self.blobs.get(*place).map(|blob| blob.digest);
-        places.sort_unstable_by_key(digest);
-        places.dedup();
-        let mut chunks = 0;
-        let list = |blob: &BlobInfo| {
-            chunks += blob.ids.len();
-            let ids = blob.ids.iter().filter_map(|id| self.info(*id));
-            let chunks = ids.map(|info| info.digest).collect();
-            BlobList { digest: blob.digest, length: blob.length, chunks }
-        };
-        let lists: Vec<_> = places.iter().filter_map(|at| self.blobs.get(*at)).map(list).collect();
-        if count(lists.len()) > u64::from(SEGMENT_BLOBS)
-            || count(chunks) > u64::from(SEGMENT_BLOB_CHUNKS)
-        {
-            return Err(WriteError::TooMany("chunks of the blobs of one segment"));
-        }
-        Ok(lists)
-    }
-
-    fn take_blob(&mut self, new: &NewBlob, data: &[u8]) -> Result<(), WriteError> {
-        if self.find_blob(&new.blob.digest).is_some() || self.find_chunk(&new.blob.digest).is_some()
-        {
-            return Ok(());
-        }
-        if new.chunks.is_empty() {
-            return Err(WriteError::Internal("a blob was taken for known and is not"));
-        }
-        let mut ids = Vec::with_capacity(new.chunks.len());
-        for chunk in &new.chunks {
-            let bytes = data.get(chunk.bytes.clone()).unwrap_or_default();
-            ids.push(self.chunk(chunk.digest, bytes, chunk.incompressible)?);
-        }
-        self.keep_blob(new.blob, ids);
-        Ok(())
-    }
-
-    fn keep_blob(&mut self, blob: BlobRef, ids: Vec<u32>) {
-        if ids.len() > 1 && self.find_blob(&blob.digest).is_none() {
-            let BlobRef { digest, length } = blob;
-            let at = self.blobs.len();
-            self.blobs.push(BlobInfo { digest, length, ids });
-            let blobs = &self.blobs;
-            let rehash = |at: &usize| blobs.get(*at).map_or(0, |blob| hash(&blob.digest));
-            self.blob_places.insert_unique(hash(&digest), at, rehash);
-            self.known.insert(digest);
-        }
-    }
-
-    /// Stores a chunk unless it is there; its id.
-    fn chunk(
-        &mut self,
-        digest: Digest,
-        bytes: &[u8],
-        incompressible: bool,
-    ) -> Result<u32, WriteError> {
-        if let Some(id) = self.find_chunk(&digest) {
-            return Ok(id);
-        }
-        let id = u32::try_from(self.chunks.len())
-            .ok()
-            .filter(|id| *id < u32::MAX)
-            .ok_or(WriteError::TooMany("chunks"))?;
-        let which = usize::from(!incompressible);
-        let full = self.packs.get(which).is_some_and(|pack| {
-            !pack.ids.is_empty()
-                && (pack.raw.len() + bytes.len() > PACK_RAW || pack.ids.len() == PACK_CHUNKS)
-        });
-        if full {
-            self.end_pack(which)?;
-        }
-        let pack = self.packs.get_mut(which).ok_or(WriteError::Internal("no such pack"))?;
-        let narrow = |n: usize| u32::try_from(n).map_err(|_| WriteError::TooMany("bytes"));
-        let (offset, length) = (narrow(pack.raw.len())?, narrow(bytes.len())?);
-        pack.raw.extend_from_slice(bytes);
-        pack.ids.push(id);
-        self.chunks.push(ChunkInfo { digest, object: 0, offset, length });
-        let chunks = &self.chunks;
-        let rehash = |id: &u32| {
-            let info = usize::try_from(*id).ok().and_then(|id| chunks.get(id));
-            info.map_or(0, |info| hash(&info.digest))
-        };
-        self.ids.insert_unique(hash(&digest), id, rehash);
-        Ok(id)
-    }
-
-    fn end_pack(&mut self, which: usize) -> Result<(), WriteError> {
-        let Some(pack) = self.packs.get_mut(which).map(std::mem::take) else { return Ok(()) };
-        if pack.ids.is_empty() {
-            return Ok(());
-        }
-        let PackBuilder { raw, ids } = pack;
-        let info = |id: &u32| usize::try_from(*id).ok().and_then(|id| self.chunks.get(id));
-        let chunks = ids
-            .iter()
-            .filter_map(info)
-            .map(|info| Chunk { digest: info.digest, length: info.length })
-            .collect();
-        let level = (which == 1).then_some(PACK_LEVEL);
-        let object = self.queue.object(EntryKind::Pack, raw.len(), move || {
-            let (label, blobs) = (Vec::new(), Vec::new());
-            let contents = Contents { kind: EntryKind::Pack, chunks, rows: 0, label, blobs };
-            object::encode(contents, &raw, level)
-        })?;
-        for id in ids {
-            if let Some(info) = usize::try_from(id).ok().and_then(|id| self.chunks.get_mut(id)) {
-                info.object = object;
-            }
-        }
-        Ok(())
     }
 
     /// Stores a value that comes in pieces, however long; `next` gives `None` at its end.
@@ -533,15 +367,20 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
                 let size = chunking::first_chunk(rest, count(rest.len()) == length);
                 let chunk = rest.get(..size).unwrap_or(rest);
                 let incompressible = chunking::incompressible(&start, chunk);
-                ids.push(self.chunk(Digest::of(chunk), chunk, incompressible)?);
+                ids.push(self.store.chunk(
+                    &mut self.queue,
+                    Digest::of(chunk),
+                    chunk,
+                    incompressible,
+                )?);
                 from += size;
             }
             waiting.drain(..from);
             if ended {
                 let blob = BlobRef { digest: Digest(whole.finalize().into()), length };
                 // Equal bytes that are one chunk elsewhere need no record of their own.
-                if self.find_chunk(&blob.digest).is_none() {
-                    self.keep_blob(blob, ids);
+                if self.store.find_chunk(&blob.digest).is_none() {
+                    self.store.keep_blob(blob, ids);
                 }
                 return Ok(Bytea::Blob(blob));
             }
@@ -557,45 +396,14 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         if self.table.is_some() {
             return Err(WriteError::Internal("a table was not ended"));
         }
-        self.end_pack(0)?;
-        self.end_pack(1)?;
+        self.store.end(&mut self.queue)?;
         let (mut output, entries, objects) = self.queue.finish()?;
         let entry = |object: u32| {
             let found = usize::try_from(object).ok().and_then(|object| objects.get(object));
             found.copied().ok_or(WriteError::Internal("an object without an entry"))
         };
 
-        let mut order: Vec<u32> = (0..u32::try_from(self.chunks.len()).unwrap_or(0)).collect();
-        let at = |id: u32| usize::try_from(id).ok().and_then(|id| self.chunks.get(id));
-        order.sort_unstable_by_key(|id| at(*id).map(|info| info.digest));
-        let mut place = vec![0_u32; order.len()];
-        let mut chunks = Vec::with_capacity(order.len());
-        for (position, id) in (0_u32..).zip(&order) {
-            let info = at(*id).ok_or(WriteError::Internal("a chunk is missing"))?;
-            if let Some(place) = usize::try_from(*id).ok().and_then(|id| place.get_mut(id)) {
-                *place = position;
-            }
-            chunks.push(ChunkRecord {
-                digest: info.digest,
-                entry: entry(info.object)?,
-                offset: info.offset,
-                length: info.length,
-            });
-        }
-        self.blobs.sort_unstable_by_key(|blob| blob.digest);
-        let mut blobs = Vec::with_capacity(self.blobs.len());
-        let mut blob_chunks = Vec::new();
-        for blob in &self.blobs {
-            blobs.push(BlobRecord {
-                digest: blob.digest,
-                length: blob.length,
-                first: count(blob_chunks.len()),
-                count: u32::try_from(blob.ids.len())
-                    .map_err(|_| WriteError::TooMany("chunks of a blob"))?,
-            });
-            let ids = blob.ids.iter().filter_map(|id| usize::try_from(*id).ok());
-            blob_chunks.extend(ids.filter_map(|id| place.get(id)));
-        }
+        let (chunks, blobs, blob_chunks) = self.store.records(&entry)?;
         let mut segments = Vec::with_capacity(self.segments.len());
         for (object, rows) in &self.segments {
             segments.push(SegmentRecord { entry: entry(*object)?, rows: *rows });

@@ -18,6 +18,7 @@ mod query;
 pub mod service;
 pub mod session;
 pub mod snapshot;
+pub mod throwaway;
 pub mod tls;
 pub mod tuple;
 

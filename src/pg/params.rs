@@ -189,6 +189,27 @@ impl Params {
         })
     }
 
+    /// A server's Unix socket, and nothing of the environment: no service, no password, no options.
+    ///
+    /// # Errors
+    /// [`PgError::Parameter`] if the folder is no absolute path.
+    pub(super) fn socket(
+        folder: &str,
+        port: u16,
+        user: &str,
+        database: &str,
+    ) -> Result<Self, PgError> {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+        let conn = format!(
+            "host='{}' port={port} user='{}' dbname='{}'",
+            quoted(folder),
+            quoted(user),
+            quoted(database)
+        );
+        let around = Surroundings { variable: &|_| None, home: None, login: &|| None };
+        Self::resolve_in(Some(&conn), &around)
+    }
+
     /// The database's name.
     pub fn database(&self) -> &str {
         &self.database

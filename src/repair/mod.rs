@@ -8,6 +8,7 @@ mod mend;
 mod rebuild;
 mod salvage;
 mod scan;
+mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::RepairError;
 use super::scan::{READ, SECTOR, read};
+use super::whole::Padded;
 use crate::format::digest::Digest;
 use crate::format::index::{
     BlobRecord, ChunkRecord, EntryRecord, Index, IndexBytes, Records, SegmentRecord,
@@ -52,6 +53,9 @@ pub(super) fn rebuild(
         .filter(|found| found.kind == EntryKind::Catalog)
         .find_map(|found| Some((catalog(&**file, found)?, found.created)))
         .ok_or_else(|| nothing("its end is lost, and so is the catalog at its beginning"))?;
+    // The last one may reach past the end: what there is of it may hold whole values.
+    let ends = found.iter().map(|found| found.offset.saturating_add(found.length));
+    let file = &Padded::new(file, ends.max().unwrap_or(0));
     let protected = found.iter().any(|found| found.kind == EntryKind::Parity);
     let mut parts = Parts::default();
     let mut end = 0;

@@ -9,18 +9,20 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::RepairError;
 use super::rebuild::{Rebuilt, rebuild};
+use super::{RepairError, whole};
 use crate::format::batch::BatchBuilder;
 use crate::format::manifest::{Manifest, Name, TableData};
 use crate::format::parity::Protection;
-use crate::format::reader::{Archive, OpenError, PackCache, Section};
+use crate::format::reader::{Archive, OpenError, PackCache, ReadError, Section};
 use crate::format::rows::{self, Bytea};
 use crate::format::seal::Place;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
 
+/// How many keys of rows that were lost together are told.
+const KEYS: usize = 20;
 /// Bytes of rows and blobs that the writer gets at a time.
 const BATCH: usize = 1 << 20;
 
@@ -33,6 +35,8 @@ pub struct LostRows {
     pub row: u64,
     /// How many follow each other.
     pub rows: u64,
+    /// Primary keys of the first of them, where the rows themselves are there.
+    pub keys: Vec<String>,
     /// Why.
     pub what: String,
 }
@@ -99,12 +103,20 @@ pub fn salvage(
         let stored = table.columns.iter().filter(|column| !column.generated);
         let bytea: Vec<bool> =
             stored.map(|column| column.base.name == Name::new("pg_catalog", "bytea")).collect();
-        let kept = Copying { archive: &archive, progress, name: table.name.to_string(), bytea };
+        let columns = table.primary_key.iter().flat_map(|key| &key.columns);
+        let field = |name: &String| {
+            let at = table.stored_columns().position(|column| column.name == *name)?;
+            Some((name.clone(), at))
+        };
+        let key = columns.filter_map(field).collect();
+        let name = table.name.to_string();
+        let kept = Copying { archive: &archive, progress, name, bytea, key };
         table.data = Some(kept.table(&mut writer, Some(&table.name), &data, &mut result)?);
     }
     if let Some(data) = new.large_objects {
         let bytea = vec![false, false, false, false, true];
-        let kept = Copying { archive: &archive, progress, name: "large objects".into(), bytea };
+        let (name, key) = ("large objects".into(), vec![("oid".into(), 0)]);
+        let kept = Copying { archive: &archive, progress, name, bytea, key };
         new.large_objects = Some(kept.table(&mut writer, None, &data, &mut result)?);
     }
     note(&mut new, &result);
@@ -155,6 +167,8 @@ struct Copying<'a> {
     name: String,
     /// Which fields are `bytea`.
     bytea: Vec<bool>,
+    /// The columns of the primary key, and which fields they are.
+    key: Vec<(String, usize)>,
 }
 
 impl Copying<'_> {
@@ -167,7 +181,7 @@ impl Copying<'_> {
     ) -> Result<TableData, RepairError> {
         self.progress.on(&self.name);
         writer.begin_table(name).map_err(write_error)?;
-        let mut cache = PackCache::default();
+        let mut cache = PackCache::reading_with(whole::raw);
         let mut row = 1;
         let end = data.first_segment.saturating_add(data.segments);
         for number in data.first_segment..end {
@@ -175,7 +189,8 @@ impl Copying<'_> {
                 return Err(RepairError::Interrupted);
             }
             let count = self.archive.index().segment(number).map_or(0, |one| u64::from(one.rows));
-            match self.archive.segment(number) {
+            let text = self.archive.segment(number);
+            match text.or_else(|error| whole::segment(self.archive, number).ok_or(error)) {
                 Ok(text) => {
                     let mut builder = BatchBuilder::new(writer.known());
                     let mut bytes = 0;
@@ -188,7 +203,10 @@ impl Copying<'_> {
                                 }
                                 builder.end_row();
                             }
-                            Err(what) => self.lose(result, row, 1, what),
+                            Err(what) => {
+                                self.lose(result, row, 1, what);
+                                self.name(result, line);
+                            }
                         }
                         row += 1;
                         if bytes >= BATCH {
@@ -230,7 +248,11 @@ impl Copying<'_> {
                         Ok(())
                     };
                     let read = self.archive.blob(blob, cache, &mut take);
-                    read.map_err(|error| error.to_string())?;
+                    // Without its digest, so that neighbours that are lost alike are one.
+                    read.map_err(|error| match error {
+                        ReadError::NoBlob(_) => "a value is not in the archive".to_owned(),
+                        _ => "a value is damaged".to_owned(),
+                    })?;
                     Field::Blob(bytes)
                 }
             });
@@ -246,8 +268,25 @@ impl Copying<'_> {
             {
                 last.rows += rows;
             }
-            _ => result.lost.push(LostRows { table: self.name.clone(), row, rows, what }),
+            _ => {
+                let table = self.name.clone();
+                result.lost.push(LostRows { table, row, rows, keys: Vec::new(), what });
+            }
         }
+    }
+
+    /// Adds the key of the row that was lost last.
+    fn name(&self, result: &mut Salvage, line: &[u8]) {
+        let Some(last) = result.lost.last_mut() else { return };
+        if self.key.is_empty() || last.keys.len() >= KEYS {
+            return;
+        }
+        let one = |(name, at): &(String, usize)| {
+            let value = rows::fields(line).nth(*at).map(rows::unescape);
+            let value = value.and_then(Result::ok).flatten().unwrap_or_default();
+            format!("{name} = {}", String::from_utf8_lossy(value.get(..80).unwrap_or(&value)))
+        };
+        last.keys.push(self.key.iter().map(one).collect::<Vec<_>>().join(", "));
     }
 }
 

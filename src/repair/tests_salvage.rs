@@ -222,3 +222,50 @@ fn an_archive_within_an_archive() {
     assert_eq!(all_rows(&archive), all_rows(&opened));
     assert_eq!(archive.manifest().large_objects, None);
 }
+
+/// Where in `bytes` the value of `size` bytes stands, as it is where it does not compress.
+fn place_of(bytes: &[u8], size: usize) -> usize {
+    let value = &noise(size, size as u64)[..64];
+    bytes.windows(64).position(|window| window == value).unwrap()
+}
+
+/// The ids of the images that are in a salvaged archive.
+fn images(archive: &Archive) -> Vec<String> {
+    let rows = all_rows(archive).into_iter().map(|row| String::from_utf8(row).unwrap());
+    rows.filter_map(|row| Some(row.strip_prefix("public.image ")?.split('\t').next()?.into()))
+        .collect()
+}
+
+/// The end of the file, and of the pack that it was cut off in, is lost: values before the cut are
+/// not.
+#[test]
+fn values_of_a_pack_that_is_cut_off() {
+    let good = tables();
+    // The last pack begins with the value of 2,500,000 bytes or shortly before, and has the 90,000.
+    let cut = place_of(&good, 90_000);
+    let (result, archive) = salvaged(good[..cut].to_vec()).unwrap();
+    let kept = images(&archive);
+    assert!(!kept.contains(&"8".into()) && kept.contains(&"6".into()), "{kept:?} {result:#?}");
+    let (_, archive) = salvaged(good[..cut + 90_000 + 3].to_vec()).unwrap();
+    assert!(images(&archive).contains(&"8".into()));
+}
+
+/// What is damaged around values (a header, the framing of a block) costs none of them.
+#[test]
+fn damage_around_values() {
+    let good = tables();
+    let opened = Archive::from_file(Arc::new(good.clone())).unwrap();
+    let all = all_rows(&opened);
+    for at in boundaries(&opened).into_iter().skip(6) {
+        let mut bad = good.clone();
+        // The name in the header: what the entry is, the index says too.
+        bad[at] ^= 1;
+        let (result, archive) = salvaged(bad).unwrap();
+        assert_eq!((all_rows(&archive), result.rows_lost), (all.clone(), 0), "entry at {at}");
+    }
+    let framing = place_of(&good, 2_000_000) - 1;
+    let mut bad = good.clone();
+    bad[framing] ^= 1;
+    let lost = salvaged(bad).unwrap().0.rows_lost;
+    assert!(lost <= 1, "{lost} rows for a byte in front of a value");
+}

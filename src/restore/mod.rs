@@ -45,6 +45,7 @@ pub use convert::RowProblem;
 pub use error::RestoreError;
 use part::Part;
 use place::Director;
+pub(crate) use place::create_database_sql;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
 

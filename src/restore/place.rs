@@ -211,12 +211,7 @@ impl Director {
         source: &Source,
         old: Option<&settings::Old>,
     ) -> Result<(), RestoreError> {
-        let mut sql = format!(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING {}{}",
-            ident(working),
-            literal(&source.encoding),
-            locale(source, self.session.server_version_num()),
-        );
+        let mut sql = create_database_sql(working, source, self.session.server_version_num());
         if let Some(old) = old {
             let (owner, tablespace) = (ident(&old.owner), ident(&old.tablespace));
             let _ = write!(sql, " OWNER {owner} TABLESPACE {tablespace}");
@@ -431,6 +426,16 @@ async fn is_empty(target: &Params, name: &str) -> bool {
     let empty = pg::contents(&session).await.is_ok_and(|contents| contents.is_empty());
     session.close().await;
     empty
+}
+
+/// The statement that makes a database as the source's was, on a server of this version.
+pub(crate) fn create_database_sql(name: &str, source: &Source, server: u32) -> String {
+    format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {}{}",
+        ident(name),
+        literal(&source.encoding),
+        locale(source, server),
+    )
 }
 
 /// The clauses of CREATE DATABASE that make text sort and compare as in the source.

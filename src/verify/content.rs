@@ -10,6 +10,7 @@ use super::codes::Code;
 use super::counts::Counts;
 use super::findings::Finding;
 use super::objects::{Stored, with_object};
+use super::partitions::Partitions;
 use super::plan::{Cell, Given, Plan, RECORD, Values};
 use super::spill::Sorter;
 use super::stretch::{Rows, Stretch, Tally, described, rows_before};
@@ -39,6 +40,8 @@ pub(super) struct Work<'a> {
     pub(super) wanted: &'a Wanted,
     /// What is counted.
     pub(super) counts: &'a Counts,
+    /// Where rows belong.
+    pub(super) partitions: &'a Partitions,
 }
 
 /// The records of keys and references, and those of blobs.
@@ -295,7 +298,7 @@ impl Worker<'_> {
             if number.is_multiple_of(1 << 14) {
                 self.context.go_on()?;
             }
-            if let Some(values) = self.row(stretch, fields, number, row, &mut tally) {
+            if let Some(values) = self.row(at, stretch, fields, number, row, &mut tally) {
                 self.keys(at, stretch, &values, number, row)?;
                 for cell in &values.0 {
                     if let Some(Cell::Blob(digest)) = cell
@@ -305,6 +308,9 @@ impl Worker<'_> {
                     }
                 }
                 self.work.counts.row(at, &values);
+                if let Some(bound) = self.work.partitions.misplaced(at, &values) {
+                    self.misplaced(stretch, number, row, bound);
+                }
                 let (wanted, blobs) = (self.work.wanted, &mut self.blobs);
                 wanted.row(self.context, self.stored, at, number, &values, blobs)?;
             } else {
@@ -315,9 +321,16 @@ impl Worker<'_> {
         Ok(tally)
     }
 
+    fn misplaced(&self, stretch: &Stretch<'_>, number: u64, row: &[u8], bound: &str) {
+        let key = (!stretch.key().is_empty()).then(|| described(stretch, row, stretch.key()));
+        let finding = Finding::new(Code::WrongPartition, format!("it does not belong in {bound}"));
+        self.context.findings.add(finding.table(&stretch.shown).row(number).key(key));
+    }
+
     /// Takes a row apart. None if it cannot be: then nothing more is known of it.
     fn row<'r>(
         &self,
+        at: usize,
         stretch: &Stretch<'_>,
         fields: &[Field<'_>],
         number: u64,
@@ -353,6 +366,7 @@ impl Worker<'_> {
                         tally.blob_bytes = tally.blob_bytes.saturating_add(blob.length);
                         if let Err((code, message)) = self.blob(&blob) {
                             tell(code, message, Some(field), Some(&blob));
+                            self.work.wanted.hurt.add(at, number);
                         }
                         Some(Cell::Blob(blob.digest))
                     }

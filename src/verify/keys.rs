@@ -11,6 +11,7 @@ use super::findings::{EXAMPLES, Finding};
 use super::plan::{Group, Plan, RECORD, Value};
 use super::spill::{Merge, Sorter};
 use super::stretch::{Rows, Stretch, describe};
+use super::uses::{Place, Use, Users};
 use super::{Context, VerifyError};
 use crate::format::manifest::{ForeignKey, Manifest};
 
@@ -52,9 +53,6 @@ struct Broken {
     first: BTreeSet<(Place, Option<Place>)>,
 }
 
-/// The number of a stretch, and of a row in it.
-type Place = (u32, u64);
-
 impl Broken {
     fn add(&mut self, record: &Record, other: Option<&Record>) {
         self.count += 1;
@@ -65,14 +63,15 @@ impl Broken {
     }
 }
 
-/// Holds all records against each other.
+/// Holds all records against each other; who refers to rows that are hit.
 pub(super) fn check(
     context: &Context<'_>,
     manifest: &Manifest,
     plan: &Plan,
     rows: &Rows<'_>,
     sorters: Vec<Sorter<RECORD>>,
-) -> Result<(), VerifyError> {
+    mut users: Users,
+) -> Result<Vec<Use>, VerifyError> {
     let mut merge = Merge::new(sorters, context.memory / 4).map_err(VerifyError::Scratch)?;
     // By group for duplicates (tag 0), by foreign key for references.
     let mut broken: BTreeMap<(u32, u32), Broken> = BTreeMap::new();
@@ -90,30 +89,34 @@ pub(super) fn check(
             (0, Some(first)) => {
                 broken.entry((record.group, 0)).or_default().add(&record, Some(&first));
             }
-            (_, Some(_)) => {}
+            (tag, Some(held)) => users.reference(tag, record.place(), held.place()),
             (tag, None) => broken.entry((record.group, tag)).or_default().add(&record, None),
         }
     }
+    let named = |tag: u32| {
+        let number = usize::try_from(tag.checked_sub(1)?).ok()?;
+        let foreign = manifest.foreign_keys.get(number).map(|foreign| (foreign, None));
+        foreign.or_else(|| {
+            let soft = plan.soft.get(number.checked_sub(manifest.foreign_keys.len())?)?;
+            Some((&soft.foreign, Some(soft.words.as_str())))
+        })
+    };
     for ((group, tag), broken) in broken {
         let Some(group) = usize::try_from(group).ok().and_then(|group| plan.groups.get(group))
         else {
             continue;
         };
-        match tag.checked_sub(1).and_then(|number| usize::try_from(number).ok()) {
-            None => duplicates(context, group, &broken, rows),
-            Some(number) => {
-                let foreign = manifest.foreign_keys.get(number).map(|foreign| (foreign, None));
-                let soft = number.checked_sub(manifest.foreign_keys.len());
-                let soft = soft.and_then(|number| plan.soft.get(number));
-                let soft = soft.map(|soft| (&soft.foreign, Some(soft.words.as_str())));
-                if let Some((foreign, rule)) = foreign.or(soft) {
+        match tag {
+            0 => duplicates(context, group, &broken, rows),
+            tag => {
+                if let Some((foreign, rule)) = named(tag) {
                     dangling(context, group, foreign, rule, &broken, rows);
                 }
             }
         }
     }
     sequences(context, manifest, rows);
-    Ok(())
+    Ok(users.finish(context, rows, named))
 }
 
 fn duplicates(context: &Context<'_>, group: &Group, broken: &Broken, rows: &Rows<'_>) {

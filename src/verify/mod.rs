@@ -15,9 +15,11 @@ mod counts;
 mod equality;
 mod findings;
 mod images;
+pub(crate) mod judge;
 mod keys;
 mod objects;
 mod parity;
+mod partitions;
 mod plan;
 mod report;
 pub mod rules;
@@ -25,6 +27,7 @@ pub(crate) mod spill;
 mod stretch;
 mod structure;
 pub mod suggest;
+mod uses;
 mod values;
 mod work;
 
@@ -41,6 +44,7 @@ pub use codes::{Code, Severity};
 pub(crate) use equality::Equality;
 pub use findings::{EXAMPLES, Finding};
 pub use report::{Level, REPORT_VERSION, Report, TableReport, TableState};
+pub use uses::Use;
 
 use crate::format::digest::Digest;
 use crate::format::index::{EntryRecord, Index};
@@ -54,6 +58,7 @@ use blobs::{Images, Wanted};
 use content::Work;
 use counts::Counts;
 use findings::Findings;
+use partitions::Partitions;
 use rules::RuleFile;
 use work::Gate;
 
@@ -171,8 +176,9 @@ pub fn run_with_rules(
                 standby: opened.manifest.as_ref().is_some_and(|manifest| manifest.source.standby),
             };
             let manifest = opened.manifest.as_ref();
-            let (read, images) = examine(&context, manifest, rules, options.level)?;
+            let (read, images, uses) = examine(&context, manifest, rules, options.level)?;
             report.images = images.all;
+            report.uses = uses;
             report.images_damaged = images.damaged;
             for (table, read) in report.table_states.iter_mut().zip(read) {
                 table.rows_read = read;
@@ -195,42 +201,46 @@ pub fn run_with_rules(
     Ok(report.conclude(findings))
 }
 
-/// Runs the checks of the level; rows read of each table.
+/// Runs the checks of the level; rows read of each table, what images came to, and who refers to rows
+/// that are hit.
 fn examine(
     context: &Context<'_>,
     manifest: Option<&Manifest>,
     rules: Option<&RuleFile>,
     level: Level,
-) -> Result<(Vec<u64>, Images), VerifyError> {
+) -> Result<(Vec<u64>, Images, Vec<Use>), VerifyError> {
     structure::layout(context, level == Level::Full)?;
     if let Some(manifest) = manifest {
         catalog::check(context, manifest);
     }
     let rules = manifest.map(|manifest| known_rules(context, manifest, rules)).unwrap_or_default();
     if level == Level::Quick {
-        return Ok((Vec::new(), Images::default()));
+        return Ok(Default::default());
     }
     catalog::texts(context, manifest);
     parity::check(context)?;
     let stored = objects::check(context)?;
     let Some(manifest) = manifest else {
         content::without_manifest(context)?;
-        return Ok((Vec::new(), Images::default()));
+        return Ok(Default::default());
     };
     let rows = stretch::Rows::new(context, manifest);
     let plan = plan::Plan::new(context, manifest, &rules, &rows.stretches);
     let wanted = Wanted::new(manifest, &rules, &rows);
     let counts = Counts::new(manifest, &rules, &rows);
-    let work = Work { plan: &plan, wanted: &wanted, counts: &counts };
+    let partitions = Partitions::new(context, manifest, &rows);
+    let work = Work { plan: &plan, wanted: &wanted, counts: &counts, partitions: &partitions };
     let (sorters, blobs) = content::check(context, manifest, &rows, &work, &stored)?;
-    context.progress.begin(Phase::Keys, 0, 0);
-    keys::check(context, manifest, &plan, &rows, sorters)?;
-    counts.check(context, &rows);
+    context.progress.begin(Phase::Images, 0, 0);
     let images = blobs::check(context, &wanted, &rows, blobs)?;
+    context.progress.begin(Phase::Keys, 0, 0);
+    let users = wanted.hurt.finish();
+    let uses = keys::check(context, manifest, &plan, &rows, sorters, users)?;
+    counts.check(context, &rows);
     if rows.all_read() {
         objects::unused(context, &stored)?;
     }
-    Ok((rows.read(), images))
+    Ok((rows.read(), images, uses))
 }
 
 /// The rules that can be checked; what is wrong with the others is told.

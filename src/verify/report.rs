@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::codes::Severity;
 use super::findings::Finding;
+use super::uses::Use;
 
 /// Version of the report's fields, for those who read it as JSON. Fields may be added without a
 /// new version, never renamed or taken away.
@@ -79,6 +80,8 @@ pub struct Report {
     pub images: u64,
     /// How many of these do not decode.
     pub images_damaged: u64,
+    /// Who refers to rows of which a blob is lost or an image damaged.
+    pub uses: Vec<Use>,
     /// Findings with severity error, repeats counted.
     pub errors: u64,
     /// Findings with severity warning, repeats counted.
@@ -108,6 +111,7 @@ impl Report {
             chunks: 0,
             images: 0,
             images_damaged: 0,
+            uses: Vec::new(),
             errors: 0,
             warnings: 0,
             notes: 0,

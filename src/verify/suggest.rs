@@ -365,7 +365,7 @@ impl BlobColumns {
                 [(Algorithm::Md5, &md5[..]), (Algorithm::Sha1, &sha1), (Algorithm::Sha256, &sha256)]
             {
                 let (right, wrong) = self.sums.entry((other, algorithm)).or_default();
-                let same = value == super::blobs::hex(sum);
+                let same = value == super::judge::hex(sum);
                 *if same { right } else { wrong } += 1;
             }
         }

@@ -326,6 +326,17 @@ fn damage_is_traced_to_tables_rows_and_blobs() {
     assert_eq!(hit[0].blob, Some(Digest::of(&noise(300)).to_string()));
     let states: Vec<_> = report.table_states.iter().map(|table| table.state).collect();
     assert_eq!(states, [TableState::Intact, TableState::Damaged, TableState::Intact]);
+    let used = Use {
+        table: "public.image".into(),
+        by: "public.item".into(),
+        columns: vec!["imageId".into()],
+        constraint: Some("item_image_fkey".into()),
+        rule: None,
+        rows: 1,
+        at_least: false,
+        examples: vec!["id = 2".into()],
+    };
+    assert_eq!(report.uses, [used]);
 }
 
 #[test]
@@ -673,6 +684,7 @@ fn partitions_hold_their_parents_keys() {
         let columns = || vec![column("id", "int8", true), column("v", "int8", false)];
         let mut parent = table("part", columns(), Some(key("part_pkey", &["id"])));
         parent.kind = TableKind::Partitioned;
+        parent.partition_key = Some("RANGE (v)".into());
         let leaf = |name: &str| {
             let mut columns = columns();
             if name == "part_b" {
@@ -681,6 +693,8 @@ fn partitions_hold_their_parents_keys() {
             }
             let mut leaf = table(name, columns, Some(key(&format!("{name}_pkey"), &["id"])));
             leaf.partition_of = Some(Name::new("public", "part"));
+            let bound = if name == "part_a" { "FROM (0) TO (1)" } else { "FROM (1) TO (9)" };
+            leaf.partition_bound = Some(format!("FOR VALUES {bound}"));
             leaf
         };
         let leaves = [leaf("part_a"), leaf("part_b")];
@@ -699,9 +713,10 @@ fn partitions_hold_their_parents_keys() {
         sample.rows.push(vec![references.into()]);
         sample.told()
     };
-    exactly(&parts([&["1\t0"], &["0\t2"]], "2"), &[]);
-    exactly(&parts([&["1\t0"], &["0\t2"]], "3"), &["E603"]);
-    let told = parts([&["1\t0"], &["0\t1"]], "1");
+    exactly(&parts([&["1\t0"], &["1\t2"]], "2"), &[]);
+    exactly(&parts([&["1\t0"], &["1\t2"]], "3"), &["E603"]);
+    exactly(&parts([&["1\t0"], &["0\t2"]], "2"), &["E612"]);
+    let told = parts([&["1\t0"], &["1\t1"]], "1");
     exactly(&told, &["E601"]);
     assert_eq!(told[0].message, "id = 1 is also in row 1 of public.part_a");
 }

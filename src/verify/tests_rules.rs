@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 
-use super::blobs::hex;
+use super::judge::hex;
 use super::rules::RuleFile;
 use super::tests::{CATEGORY, IMAGE, ITEM, Sample, column, damage, exactly, full, sample};
 use super::*;
@@ -247,6 +247,17 @@ fn images_are_decoded_and_named_with_their_rows() {
     assert_eq!(report.findings[0].key.as_deref(), Some("fileId = b"));
     assert_eq!(report.findings[0].blob, Some(Digest::of(cut).to_string()));
     assert_eq!(report.findings[0].message, "image/jpeg: it is cut off");
+    assert_eq!(report.uses, []);
+    // Who shows them is told where a rule says who refers to them.
+    let mut shown = bad.clone();
+    shown.rows[ITEM] = ["1\t\\N\tb\tok", "2\t\\N\ta\tok", "3\t\\N\td\tok", "4\t\\N\td\tsad"]
+        .map(ToString::to_string)
+        .to_vec();
+    let uses = with(&shown, REFERENCE).uses;
+    let [used] = uses.as_slice() else { panic!("{uses:#?}") };
+    assert_eq!((used.by.as_str(), used.rows), ("public.item", 3));
+    assert_eq!(used.examples, ["id = 1", "id = 3", "id = 4"]);
+    assert!(used.rule.is_some() && used.constraint.is_none());
     // With one: errors, also for what is no image at all.
     let report = with(&bad, &format!("{IMAGES}image = true\n"));
     exactly(&report.findings, &["E704", "E701"]);

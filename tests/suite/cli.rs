@@ -712,3 +712,38 @@ fn repair_gives_the_same_file_back_or_none() {
     let ran = pgark(here.path(), &["repair", "absent.pgark", "-o", "none.pgark"]);
     assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
 }
+
+/// Completions and manual pages come of the same definitions as the help.
+#[test]
+fn help_completions_and_manual_pages() {
+    let here = TempDir::new().unwrap();
+    let overview = pgark(here.path(), &["help"]);
+    assert_eq!(overview.code, Some(0));
+    let named = |line: &str| {
+        line.starts_with("  ").then(|| line.split_whitespace().next().unwrap().to_owned())
+    };
+    let (topics, verbs) = overview.stdout.split_once("\nCommands").unwrap();
+    for name in topics.lines().filter_map(named) {
+        let told = pgark(here.path(), &["help", &name]);
+        assert!(told.code == Some(0) && told.stdout.lines().count() > 5, "{name}");
+    }
+    assert_eq!(pgark(here.path(), &["man", "--to", "man"]).code, Some(0));
+    for name in verbs.lines().filter_map(named) {
+        let told = pgark(here.path(), &["help", &name]).stdout;
+        // clap sets a help without long texts in fewer lines.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let help = pgark(here.path(), &[&name, "--help"]).stdout;
+        assert_eq!(words(&told), words(&help), "{name}");
+        let page =
+            std::fs::read_to_string(here.path().join(format!("man/pgark-{name}.1"))).unwrap();
+        assert!(page.starts_with(".ie") || page.contains(".TH"), "{name}");
+    }
+    let unknown = pgark(here.path(), &["help", "nothing"]);
+    assert_eq!(unknown.code, Some(2));
+    let script = pgark(here.path(), &["completions", "bash"]).stdout;
+    std::fs::write(here.path().join("completions"), script).unwrap();
+    let complete = "source ./completions; COMP_WORDS=(pgark re); COMP_CWORD=1; \
+        _pgark pgark re pgark; echo \"${COMPREPLY[@]}\"";
+    let ran = support::run(Command::new("bash").args(["-c", complete]).current_dir(here.path()));
+    assert_eq!(ran.stdout.trim(), "restore repair", "{}", ran.stderr);
+}

@@ -6,18 +6,22 @@
 mod support;
 
 mod catalog;
+mod check;
 mod cli;
 mod compare;
 mod declared;
 mod docker;
+mod drill;
 mod dump_compare;
 mod export;
 mod faults;
 mod fidelity;
 mod fixtures;
 mod fuzzed;
+mod guides;
 mod kill;
 mod library;
+mod partitions;
 mod pg_connect;
 mod profiles;
 mod recover;
@@ -29,6 +33,7 @@ mod rules;
 mod servers;
 mod stable;
 mod swap;
+mod throwaway;
 mod traps_reading;
 mod traps_restoring;
 

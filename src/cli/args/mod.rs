@@ -5,8 +5,11 @@
 #![expect(clippy::doc_markdown, reason = "these are texts of the terminal, not of rustdoc")]
 #![allow(rustdoc::invalid_html_tags, reason = "these are texts of the terminal, not of rustdoc")]
 
+mod check;
 mod compare;
 mod create;
+mod drill;
+mod help;
 mod profile;
 mod reading;
 mod restore;
@@ -16,8 +19,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use self::check::Check;
 pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
+pub(super) use self::drill::Drill;
+pub(super) use self::help::{Completions, Help, Man, Topic};
 pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
@@ -91,6 +97,8 @@ pub(super) enum Verb {
     Verify(Verify),
     Restore(Restore),
     Compare(Compare),
+    Check(Check),
+    Drill(Drill),
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),
@@ -100,4 +108,7 @@ pub(super) enum Verb {
     List(List),
     Prune(Prune),
     Init(Init),
+    Help(Help),
+    Completions(Completions),
+    Man(Man),
 }

@@ -5,6 +5,8 @@
 //! one blob stand together and blobs stand in the order of the file. So each distinct blob is read
 //! and decoded once, however often it is referred to, and a pack is unpacked about once.
 
+mod record;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,14 +14,18 @@ use std::sync::{Mutex, PoisonError};
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
 
+pub(super) use self::record::RECORD;
+use self::record::{Record, SUM};
 use super::codes::Code;
 use super::findings::{EXAMPLES, Finding};
 use super::images::{self, Declared, Fault, Kind};
+use super::judge::{self, Asked, Facts};
 use super::keys::about;
 use super::objects::{Packs, Stored};
 use super::plan::{Cell, Tree, Values};
 use super::spill::{Merge, Sorter};
 use super::stretch::{Rows, describe};
+use super::uses::Hurt;
 use super::work::workers;
 use super::{Context, ImageCheck, VerifyError};
 use crate::format::digest::Digest;
@@ -27,10 +33,6 @@ use crate::format::index::IndexError;
 use crate::format::manifest::Manifest;
 use crate::format::rules::{Algorithm, Rules};
 
-/// Length of a record.
-pub(super) const RECORD: usize = 51;
-/// Longest checksum that a record holds; a SHA-256 is compared at once, with the blob's name.
-const SUM: usize = 20;
 /// Most records of one blob that are taken at a time.
 const RUN: usize = 1 << 16;
 /// Marks a blob of many chunks among the numbers of chunks.
@@ -59,6 +61,8 @@ pub(super) struct Wanted {
     faults: Mutex<BTreeMap<(usize, Code), Broken>>,
     images: AtomicU64,
     bad_images: AtomicU64,
+    /// Rows of which a blob is lost, or no image.
+    pub(super) hurt: Hurt,
 }
 
 /// Faults of one kind: how many, and the first of them.
@@ -73,63 +77,6 @@ struct Broken {
 pub(super) struct Images {
     pub(super) all: u64,
     pub(super) damaged: u64,
-}
-
-/// A record taken apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Record {
-    /// Where the blob begins: its first chunk's entry and offset.
-    place: u64,
-    /// A chunk's number, or a blob's and [`MANY`].
-    id: u64,
-    spec: u32,
-    row: u64,
-    declared: u8,
-    /// Length of the checksum, if one is declared.
-    sum: u8,
-    sums: [u8; SUM],
-    /// Reserved: zero.
-    pad: u8,
-}
-
-impl Record {
-    fn bytes(&self) -> [u8; RECORD] {
-        let mut out = [0; RECORD];
-        let mut rest = out.as_mut_slice();
-        for part in [
-            &self.place.to_be_bytes()[..],
-            &self.id.to_be_bytes(),
-            &self.spec.to_be_bytes(),
-            &self.row.to_be_bytes(),
-            &[self.declared, self.sum],
-            &self.sums,
-            &[self.pad],
-        ] {
-            if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
-                to.copy_from_slice(part);
-                rest = after;
-            }
-        }
-        out
-    }
-
-    fn of(bytes: &[u8; RECORD]) -> Option<Self> {
-        let (place, rest) = bytes.split_first_chunk::<8>()?;
-        let (id, rest) = rest.split_first_chunk::<8>()?;
-        let (spec, rest) = rest.split_first_chunk::<4>()?;
-        let (row, rest) = rest.split_first_chunk::<8>()?;
-        let ([declared, sum], rest) = rest.split_first_chunk::<2>()?;
-        Some(Self {
-            place: u64::from_be_bytes(*place),
-            id: u64::from_be_bytes(*id),
-            spec: u32::from_be_bytes(*spec),
-            row: u64::from_be_bytes(*row),
-            declared: *declared,
-            sum: *sum,
-            sums: *rest.first_chunk()?,
-            pad: 0,
-        })
-    }
 }
 
 impl Wanted {
@@ -195,6 +142,17 @@ impl Wanted {
     }
 
     fn fault(&self, spec: usize, code: Code, row: u64, what: String, blob: Option<Digest>) {
+        let hurts = matches!(
+            code,
+            Code::BlobEmpty
+                | Code::ImageDamaged
+                | Code::ImageDamagedNoRule
+                | Code::ImageTooLarge
+                | Code::ImageTooLargeNoRule
+        );
+        if let Some(spec) = self.specs.get(spec).filter(|_| hurts) {
+            self.hurt.add(spec.stretch, row);
+        }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let broken = faults.entry((spec, code)).or_default();
         broken.count += 1;
@@ -225,15 +183,13 @@ impl Wanted {
             let declared = media.map_or(Declared::Nothing, images::declared);
             let sum = spec.sum.as_ref().and_then(|(field, column, algorithm)| {
                 let hex = text(*field)?;
-                let sum = unhex(hex).filter(|sum| sum.len() == algorithm.length());
-                if sum.is_none() {
-                    let what = format!(
-                        "{column} = {} is no {}",
-                        String::from_utf8_lossy(hex.get(..80).unwrap_or(hex)),
-                        algorithm.name()
-                    );
-                    self.fault(*number, Code::Checksum, row, what, None);
-                }
+                let sum = match judge::checksum(column, hex, *algorithm) {
+                    Ok(sum) => Some(sum),
+                    Err(what) => {
+                        self.fault(*number, Code::Checksum, row, what, None);
+                        None
+                    }
+                };
                 Some((*algorithm, sum?))
             });
             match cell {
@@ -248,7 +204,6 @@ impl Wanted {
                         declared: declared.code(),
                         sum: 0,
                         sums: [0; SUM],
-                        pad: 0,
                     };
                     match sum {
                         Some((Algorithm::Sha256, sum)) if sum != digest.0 => {
@@ -327,42 +282,11 @@ impl Wanted {
         facts: &Facts,
         blob: Option<Digest>,
     ) {
-        let found = facts.kind.map_or("of no known type", Kind::media_type);
-        if !declared.fits(facts.kind) {
-            self.fault(number, Code::MediaType, row, format!("its content is {found}"), blob);
+        let sum = spec.sum.as_ref().and_then(|(_, _, algorithm)| Some((*algorithm, sum?)));
+        for (code, what) in facts.faults(Asked { image: spec.image, declared, sum }) {
+            self.fault(number, code, row, what, blob);
         }
-        if let (Some((_, _, algorithm)), Some(sum)) = (&spec.sum, sum) {
-            let have = if *algorithm == Algorithm::Md5 { &facts.md5 } else { &facts.sha1 };
-            if have != sum {
-                let what = format!("its {} is {}", algorithm.name(), hex(have));
-                self.fault(number, Code::Checksum, row, what, blob);
-            }
-        }
-        if spec.image && !facts.kind.is_some_and(Kind::is_image) {
-            let what = format!("its content is {found}, not an image");
-            self.fault(number, Code::ImageDamaged, row, what, blob);
-            return;
-        }
-        let (code, what) = match (&facts.image, spec.image) {
-            (None, _) => return,
-            (Some(Fault::Damaged(what)), true) => (Code::ImageDamaged, what),
-            (Some(Fault::Damaged(what)), false) => (Code::ImageDamagedNoRule, what),
-            (Some(Fault::TooLarge(what)), true) => (Code::ImageTooLarge, what),
-            (Some(Fault::TooLarge(what)), false) => (Code::ImageTooLargeNoRule, what),
-            (Some(Fault::Unsupported(what)), _) => (Code::ImageNotDecoded, what),
-        };
-        self.fault(number, code, row, format!("{found}: {what}"), blob);
     }
-}
-
-/// What is known of one blob.
-#[derive(Debug, Default)]
-struct Facts {
-    kind: Option<Kind>,
-    /// Why it did not decode, where that was tried.
-    image: Option<Fault>,
-    md5: Vec<u8>,
-    sha1: Vec<u8>,
 }
 
 /// Where an undamaged blob begins, and its number.
@@ -577,23 +501,4 @@ fn tell(context: &Context<'_>, spec: &Spec, code: Code, broken: &Broken, rows: &
     if let Some(last) = last.filter(|_| more > 0) {
         context.findings.add_more(&last, more);
     }
-}
-
-/// Hex digits in lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .map(|digit| char::from(*digit))
-        .collect()
-}
-
-/// The bytes of hex digits of either case, a leading `\x` aside.
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.trim_ascii();
-    let (pairs, odd) = text.strip_prefix(b"\\x").unwrap_or(text).as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
-    if odd.is_empty() { bytes.collect() } else { None }
 }

@@ -1,0 +1,102 @@
+# Keeps a PostgreSQL server for as long as somebody holds the other end of its standard input.
+#
+# Arguments: folder to make its own folder in, folder of the server's programs, encoding, locale,
+# then what the server itself is given. Says "folder PATH" or "error" once. Then it does what its
+# input says, a word a line ("start", "copied": start the programs copied to PATH/postgresql,
+# "keep": leave server and folder behind), and at the end of its input stops the server and removes
+# the folder. It is the leader of a process group of its own: nobody's Ctrl-C comes here, and a
+# signal to the group reaches initdb and the server alone.
+base=$1 bin=$2 encoding=$3 locale=$4
+shift 4
+umask 077
+worker= kept=
+
+alive() { kill -0 "$1" 2>/dev/null; }
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+
+clear_up() {
+    trap '' HUP INT QUIT TERM
+    if [ -n "$kept" ]; then
+        rm -f "$dir/keeper"
+        return
+    fi
+    # What is about to start the server looks at this; said again and again for what starts meanwhile.
+    : >"$dir/ended"
+    tries=0
+    while [ -n "$worker" ] && alive "$worker"; do
+        tries=$((tries + 1))
+        if [ $tries -gt 150 ]; then
+            kill -KILL "$(head -n 1 "$dir/data/postmaster.pid")" "$worker"
+        fi
+        if [ $tries -gt 160 ]; then break; fi
+        kill -QUIT 0
+        nap
+    done 2>/dev/null
+    tries=0
+    # Backends may still be writing their last words.
+    while rm -rf "$dir"; [ -e "$dir" ] && [ $tries -lt 50 ]; do
+        tries=$((tries + 1))
+        nap
+    done 2>/dev/null
+}
+
+# What a keeper left that was killed itself, with the server if it still runs.
+clear_old() {
+    for old in "$base"/pgark-throwaway.*; do
+        if [ "$old" = "$dir" ] || [ ! -f "$old/keeper" ] || [ ! -O "$old/keeper" ]; then continue; fi
+        if alive "$(cat "$old/keeper")"; then continue; fi
+        if [ -f "$old/data/postmaster.pid" ]; then
+            pid=$(head -n 1 "$old/data/postmaster.pid")
+            # The number may be somebody else's by now.
+            if [ -r "/proc/$pid/cmdline" ]; then
+                line=$(tr '\0' ' ' <"/proc/$pid/cmdline")
+            else
+                line=$(ps -o args= -p "$pid")
+            fi
+            case $line in
+            *"$old/data"*)
+                kill -QUIT "$pid"
+                tries=0
+                while alive "$pid" && [ $tries -lt 100 ]; do
+                    tries=$((tries + 1))
+                    nap
+                done
+                ;;
+            esac
+        fi
+        rm -rf "$old"
+    done 2>/dev/null
+}
+
+work() {
+    if ! "$bin/initdb" -D "$dir/data" -U postgres -A trust -E "$encoding" "--locale=$locale" -N \
+        >"$dir/log" 2>&1; then
+        echo initdb >"$dir/failed"
+        return
+    fi
+    if [ -e "$dir/ended" ]; then return; fi
+    "$bin/postgres" -D "$dir/data" -c "unix_socket_directories=$dir" "$@" >"$dir/log" 2>&1
+    echo server >"$dir/failed"
+}
+
+if ! dir=$(mktemp -d "$base/pgark-throwaway.XXXXXX" 2>/dev/null); then
+    echo error
+    exit 1
+fi
+trap clear_up EXIT
+trap 'exit 1' HUP INT TERM
+echo $$ >"$dir/keeper"
+echo "folder $dir"
+# Nobody reads any more, and what is started must not hold the pipe.
+exec >/dev/null 2>&1
+clear_old
+while read -r word; do
+    case $word in
+    start | copied)
+        if [ "$word" = copied ]; then bin=$dir/postgresql/bin; fi
+        work "$@" </dev/null &
+        worker=$!
+        ;;
+    keep) kept=yes ;;
+    esac
+done
