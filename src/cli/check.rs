@@ -13,13 +13,13 @@ use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Checked};
+use super::named::Reached;
 use super::printer::{Paint, Style};
 use super::render;
 use super::units::{count, counted};
 use crate::check::{self, CheckOptions, Given, Report, RuleState};
 use crate::compare::{self, CompareOptions, Comparison, Live, LiveOptions, State};
 use crate::format::reader::Archive;
-use crate::pg::Params;
 use crate::progress::Progress;
 use crate::verify::ImageCheck;
 use crate::verify::rules::RuleFile;
@@ -32,16 +32,19 @@ const RULES: usize = 20;
 /// Runs it.
 pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
     let printer = &context.printer;
-    let rules = typed.rules.as_deref().map(super::verify::rule_file).transpose()?;
-    let params = Params::resolve(typed.source.as_deref()).map_err(Failure::Connection)?;
-    for note in params.notes() {
-        printer.message(&format!("note: {note}"));
-    }
-    let described = params.describe();
-    let archive = typed.against.as_deref().map(open).transpose()?;
+    // What the connection goes through stays open to the end.
+    let reached = context.reach(typed.source.as_deref())?;
+    let rules = match (&typed.rules, &reached.profile) {
+        (Some(path), _) => Some(super::verify::rule_file(path)?),
+        (None, Some(profile)) => super::saving::rules(profile)?,
+        (None, None) => None,
+    };
+    let described = reached.params.describe();
+    let against = typed.against.as_deref().map(|file| context.archive(file)).transpose()?;
+    let archive = against.as_deref().map(open).transpose()?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
-    let done = look(typed, params, rules.as_ref(), archive.as_ref(), &progress);
+    let done = look(typed, &reached, rules.as_ref(), archive.as_ref(), &progress);
     bars.finish();
     let (checked, comparison) = done?;
     let lost = comparison.as_ref().map(lost).unwrap_or_default();
@@ -49,7 +52,7 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
     let as_it_was = lost.is_empty() && (changed.is_empty() || typed.allow_changes);
     let ok = as_it_was && checked.ok && !(typed.strict && checked.warnings > 0);
     if typed.json {
-        let file = typed.against.as_deref();
+        let file = against.as_deref();
         let differences = [lost.as_slice(), changed.as_slice()];
         let comparison = comparison.as_ref();
         let object =
@@ -77,7 +80,7 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
 /// Both looks at the database, in one snapshot.
 fn look(
     typed: &Check,
-    params: Params,
+    reached: &Reached,
     rules: Option<&RuleFile>,
     archive: Option<&Archive>,
     progress: &Arc<dyn Progress>,
@@ -97,16 +100,16 @@ fn look(
         snapshot: None,
     };
     let Some(archive) = archive else {
-        let checked = check::run(&params, given, &options, progress);
+        let checked = check::run(&reached.params, given, &options, progress);
         return Ok((checked.map_err(|error| Failure::Check(Box::new(error)))?, None));
     };
     let failed = |error| Failure::Compare(Box::new(error));
     let live = LiveOptions {
-        params,
+        params: reached.params.clone(),
         jobs,
         memory: typed.memory / 2,
         lock_timeout: typed.lock_timeout,
-        pg_dump: typed.pg_dump.clone().unwrap_or_default(),
+        pg_dump: typed.pg_dump.clone().or_else(|| reached.pg_dump.clone()).unwrap_or_default(),
     };
     let mut live = Live::open(live, progress.as_ref()).map_err(failed)?;
     options.snapshot = Some(live.snapshot_id().to_owned());

@@ -23,8 +23,9 @@ use crate::restore::RestoreError;
 /// Runs it.
 pub(super) fn run(typed: &Drill, context: &Context) -> Result<Exit, Failure> {
     let rules = typed.rules.as_deref().map(super::verify::rule_file).transpose()?;
+    let file = context.archive(&typed.file)?;
     let options = DrillOptions {
-        file: typed.file.clone(),
+        file: file.clone(),
         binaries: typed.bin.as_deref().map(absolute).transpose()?,
         rules,
         keep: typed.keep,
@@ -35,12 +36,12 @@ pub(super) fn run(typed: &Drill, context: &Context) -> Result<Exit, Failure> {
     let progress: Arc<dyn Progress> = bars.clone();
     let report = drill::run(&options, &progress);
     bars.finish();
-    let report = report.map_err(|error| Failure::Drill(typed.file.clone(), Box::new(error)))?;
+    let report = report.map_err(|error| Failure::Drill(file.clone(), Box::new(error)))?;
     let printer = &context.printer;
     if typed.json {
-        json::print(printer, &Drilled::new(&typed.file, &report));
+        json::print(printer, &Drilled::new(&file, &report));
     } else if !report.ok() || !printer.is_quiet() {
-        printer.result(&words(&typed.file, &report, printer.out_paint()));
+        printer.result(&words(&file, &report, printer.out_paint()));
     }
     Ok(if report.ok() { Exit::Clean } else { Exit::Findings })
 }

@@ -18,6 +18,7 @@ fn text(topic: Topic) -> &'static str {
         Topic::Lost => include_str!("topics/lost.txt"),
         Topic::Damage => include_str!("topics/damage.txt"),
         Topic::Connecting => include_str!("topics/connecting.txt"),
+        Topic::Profiles => include_str!("topics/profiles.txt"),
         Topic::Checks => include_str!("topics/checks.txt"),
         Topic::Scripts => include_str!("topics/scripts.txt"),
         Topic::ByHand => include_str!("topics/by-hand.txt"),

@@ -95,12 +95,12 @@ pub fn main() -> ExitCode {
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
-        Verb::Help(typed) => help::run(typed, &context),
-        Verb::Completions(typed) => help::completions(typed, &context),
-        Verb::Man(typed) => help::man(typed, &context),
         Verb::List(typed) => list::run(typed, &context),
         Verb::Prune(typed) => prune::run(typed, &context),
         Verb::Init(typed) => init::run(typed, &context),
+        Verb::Help(typed) => help::run(typed, &context),
+        Verb::Completions(typed) => help::completions(typed, &context),
+        Verb::Man(typed) => help::man(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
@@ -114,6 +114,8 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
+            Verb::List(typed) => typed.json.then_some(("list", None)),
+            Verb::Prune(typed) => typed.json.then_some(("prune", None)),
             Verb::Verify(_)
             | Verb::Cat(_)
             | Verb::Rules(_)
@@ -121,8 +123,6 @@ impl Context {
             | Verb::Help(_)
             | Verb::Completions(_)
             | Verb::Man(_) => None,
-            Verb::List(typed) => typed.json.then_some(("list", None)),
-            Verb::Prune(typed) => typed.json.then_some(("prune", None)),
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),

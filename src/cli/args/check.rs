@@ -24,15 +24,16 @@ Rows that came since the archive was made are no fault: with them the exit code
 is 0. It is 1 if anything was lost, if a value is another now (--allow-changes
 if that is fine), or if a rule does not hold.")]
 pub(in crate::cli) struct Check {
-    /// Database to check: a URL, key=value pairs, or a database's name
+    /// Database to check: a profile, a URL, key=value pairs, or a database's name
     ///
     /// What it leaves out comes from libpq's environment, as for create.
     #[arg(value_name = "SOURCE")]
     pub(in crate::cli) source: Option<String>,
-    /// Rules to check [default: those that the archive of --against carries]
+    /// Rules to check [default: the profile's, or those that the archive carries]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) rules: Option<PathBuf>,
-    /// Archive to compare the database with: what is missing since then
+    /// Archive to compare the database with, or a profile for its latest: what is
+    /// missing since then
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) against: Option<PathBuf>,
     /// With --against: do not compare the schema, for which pg_dump is needed

@@ -24,7 +24,7 @@ It needs the server programs of the archive's major version, or of a newer one,
 and room for the database in TMPDIR (as root, or if its name is long: in /tmp).
 As root, the server runs as user postgres or nobody.")]
 pub(in crate::cli) struct Drill {
-    /// Archive to restore
+    /// Archive to restore, or a profile for the latest of its archives
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: PathBuf,
     /// Where the server's programs are [default: PATH and the usual places]

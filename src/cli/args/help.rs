@@ -31,6 +31,8 @@ pub(in crate::cli) enum Topic {
     Damage,
     /// How a database is named, and where passwords come from
     Connecting,
+    /// Environments by name: pgark.toml
+    Profiles,
     /// Checks that the database does not declare
     Checks,
     /// What exit codes mean, for scripts

@@ -105,10 +105,10 @@ pub(super) enum Verb {
     Export(Export),
     Extract(Extract),
     Rules(Rules),
-    Help(Help),
-    Completions(Completions),
-    Man(Man),
     List(List),
     Prune(Prune),
     Init(Init),
+    Help(Help),
+    Completions(Completions),
+    Man(Man),
 }
