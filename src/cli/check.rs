@@ -13,8 +13,8 @@ use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Checked};
-use super::named::Reached;
-use super::printer::{Paint, Style};
+use super::named::{Reached, latest};
+use super::printer::{Paint, Printer, Style};
 use super::render;
 use super::units::{count, counted};
 use crate::check::{self, CheckOptions, Given, Report, RuleState};
@@ -39,42 +39,88 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
         (None, Some(profile)) => super::saving::rules(profile)?,
         (None, None) => None,
     };
-    let described = reached.params.describe();
-    let against = typed.against.as_deref().map(|file| context.archive(file)).transpose()?;
-    let archive = against.as_deref().map(open).transpose()?;
+    let against = match (typed.against.as_deref(), &reached.profile) {
+        (Some(word), Some(profile)) if word == Path::new("latest") => Some(latest(profile)?),
+        (Some(file), _) => Some(context.archive(file)?),
+        (None, _) => None,
+    };
+    let looked = looked(typed, &reached, rules.as_ref(), against.as_deref(), context)?;
+    if typed.json {
+        json::print(printer, &looked.json());
+    } else if !looked.ok || !printer.is_quiet() {
+        printer.result(&looked.words(printer));
+    }
+    Ok(if looked.ok { Exit::Clean } else { Exit::Findings })
+}
+
+/// What was seen of a database.
+pub(super) struct Looked<'a> {
+    typed: &'a Check,
+    against: Option<&'a Path>,
+    described: String,
+    archive: Option<Archive>,
+    checked: Report,
+    comparison: Option<Comparison>,
+    lost: Vec<String>,
+    changed: Vec<String>,
+    /// Whether all is there, as it was, and in order.
+    pub(super) ok: bool,
+}
+
+/// Looks at a database, with progress.
+pub(super) fn looked<'a>(
+    typed: &'a Check,
+    reached: &Reached,
+    rules: Option<&RuleFile>,
+    against: Option<&'a Path>,
+    context: &Context,
+) -> Result<Looked<'a>, Failure> {
+    let archive = against.map(open).transpose()?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
-    let done = look(typed, &reached, rules.as_ref(), archive.as_ref(), &progress);
+    let done = look(typed, reached, rules, archive.as_ref(), &progress);
     bars.finish();
     let (checked, comparison) = done?;
     let lost = comparison.as_ref().map(lost).unwrap_or_default();
     let changed = comparison.as_ref().map(changed).unwrap_or_default();
     let as_it_was = lost.is_empty() && (changed.is_empty() || typed.allow_changes);
     let ok = as_it_was && checked.ok && !(typed.strict && checked.warnings > 0);
-    if typed.json {
-        let file = against.as_deref();
-        let differences = [lost.as_slice(), changed.as_slice()];
-        let comparison = comparison.as_ref();
-        let object =
-            Checked::new(file, &described, ok, typed.strict, &checked, differences, comparison);
-        json::print(printer, &object);
-    } else if !ok || !printer.is_quiet() {
-        let source = match &typed.source {
+    let described = reached.params.describe();
+    Ok(Looked { typed, against, described, archive, checked, comparison, lost, changed, ok })
+}
+
+impl Looked<'_> {
+    /// For programs.
+    pub(super) fn json(&self) -> Checked<'_> {
+        let differences = [self.lost.as_slice(), self.changed.as_slice()];
+        Checked::new(
+            self.against,
+            &self.described,
+            self.ok,
+            self.typed.strict,
+            &self.checked,
+            differences,
+            self.comparison.as_ref(),
+        )
+    }
+
+    /// For people.
+    pub(super) fn words(&self, printer: &Printer) -> String {
+        let source = match &self.typed.source {
             Some(source) => printer.redact(source),
             None => String::new(),
         };
         let seen = Seen {
-            typed,
-            archive: archive.as_ref(),
-            checked: &checked,
-            lost: &lost,
-            changed: &changed,
-            ok,
+            typed: self.typed,
+            against: self.against,
+            archive: self.archive.as_ref(),
+            checked: &self.checked,
+            lost: &self.lost,
+            changed: &self.changed,
+            ok: self.ok,
         };
-        let paint = printer.out_paint();
-        printer.result(&words(&described, &source, &seen, comparison.as_ref(), paint));
+        words(&self.described, &source, &seen, self.comparison.as_ref(), printer.out_paint())
     }
-    Ok(if ok { Exit::Clean } else { Exit::Findings })
 }
 
 /// Both looks at the database, in one snapshot.
@@ -124,6 +170,7 @@ fn look(
 /// What people are told about.
 struct Seen<'a> {
     typed: &'a Check,
+    against: Option<&'a Path>,
     archive: Option<&'a Archive>,
     checked: &'a Report,
     lost: &'a [String],
@@ -228,7 +275,7 @@ fn words(
     }
     render::details(&mut out, &seen.checked.findings, paint);
     let differs = !seen.lost.is_empty() || !seen.changed.is_empty() && !seen.ok;
-    if let Some(file) = seen.typed.against.as_ref().filter(|_| differs) {
+    if let Some(file) = seen.against.filter(|_| differs) {
         back(&mut out, file, source, seen, paint);
     }
     out

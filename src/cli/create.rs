@@ -171,7 +171,7 @@ pub(super) fn now() -> u64 {
 
 /// `<database>_<YYYYMMDD_HHMMSS>.pgark`. A database may be called anything: what could lead out
 /// of the folder, hide the file or trouble a shell is replaced.
-fn default_name(database: &str, created: u64) -> PathBuf {
+pub(super) fn default_name(database: &str, created: u64) -> PathBuf {
     let tame = |c: char| {
         let odd = c.is_control() || c.is_whitespace() || "/\\:*?\"'<>|".contains(c);
         if odd { '_' } else { c }

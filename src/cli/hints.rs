@@ -127,6 +127,12 @@ pub(super) enum Failure {
     Extract(PathBuf, Box<ExtractError>),
     /// Options that do not go together.
     Usage(String),
+    /// The archive that a command was to be guarded by is damaged.
+    Unguarded(PathBuf),
+    /// An archive is in a volume that is about to go.
+    InVolume(PathBuf, PathBuf),
+    /// A command cannot be run.
+    Command(String, io::Error),
     /// The rows asked for cannot be picked.
     Select(PathBuf, SelectError),
 }
@@ -275,6 +281,25 @@ impl Failure {
             }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
             Self::Usage(error) => Trouble::new(Exit::Usage, error.clone()),
+            Self::Unguarded(path) => Trouble::new(
+                Exit::Findings,
+                format!("{}: this archive is damaged, and the command was not run", path.display()),
+            )
+            .hint("without --archive and --max-age a new one is made"),
+            Self::InVolume(path, volume) => Trouble::new(
+                Exit::Failed,
+                format!(
+                    "{} is in {}, which may go with the database: the command was not run",
+                    path.display(),
+                    volume.display()
+                ),
+            )
+            .hint("name a place outside with -o, or dir of the profile, and run it again"),
+            Self::Command(program, error) => Trouble::new(
+                Exit::Failed,
+                format!("{program} could not be run: {}", io_words(error)),
+            )
+            .hint("the archive is made, and nothing else was done"),
             Self::Target(path, error) => leaving::target(path, error),
             Self::Export(path, output, error) => leaving::export(path, output.as_deref(), error),
             Self::Extract(path, error) => leaving::extract(path, error),

@@ -5,6 +5,7 @@
 
 mod checked;
 mod created;
+mod guarded;
 mod restored;
 mod shelves;
 
@@ -24,6 +25,7 @@ use crate::restore::{Plan, RestoreError};
 use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use checked::{Checked, Drilled};
 pub(super) use created::Created;
+pub(super) use guarded::Guarded;
 pub(super) use restored::Restored;
 pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
 

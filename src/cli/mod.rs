@@ -11,6 +11,7 @@ mod drill;
 mod exit;
 mod export;
 mod extract;
+mod guard;
 mod help;
 mod hints;
 mod init;
@@ -95,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
+        Verb::Guard(typed) => guard::run(typed, &context),
         Verb::List(typed) => list::run(typed, &context),
         Verb::Prune(typed) => prune::run(typed, &context),
         Verb::Init(typed) => init::run(typed, &context),
@@ -114,6 +116,7 @@ impl Context {
         let json = match verb {
             Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
             // Each file has an object of its own.
+            Verb::Guard(typed) => typed.json.then_some(("guard", None)),
             Verb::List(typed) => typed.json.then_some(("list", None)),
             Verb::Prune(typed) => typed.json.then_some(("prune", None)),
             Verb::Verify(_)

@@ -54,6 +54,23 @@ impl Context {
         Ok(Reached { params, pg_dump: None, profile: None, _connected: None })
     }
 
+    /// The same without a word about it, for one that was named before.
+    pub(super) fn reach_quietly(&self, typed: &str) -> Result<Reached, Failure> {
+        let Some(profile) = self.profile(typed)? else {
+            let params = Params::resolve(Some(typed)).map_err(Failure::Connection)?;
+            return Ok(Reached { params, pg_dump: None, profile: None, _connected: None });
+        };
+        let connected = profile.connect();
+        let mut connected =
+            connected.map_err(|error| Failure::Connect(profile.name.clone(), error))?;
+        Ok(Reached {
+            params: connected.params.clone(),
+            pg_dump: connected.pg_dump.take(),
+            profile: Some(profile),
+            _connected: Some(connected),
+        })
+    }
+
     /// A profile's database. `typed` where a database might have been meant: then it is said that
     /// it is not.
     pub(super) fn reach_profile(

@@ -186,13 +186,15 @@ impl Job {
     }
 }
 
-fn unconfirmed(what: &str) -> Failure {
+/// Nobody is there to be asked.
+pub(super) fn unconfirmed(what: &str) -> Failure {
     let (what, hint) = match what {
         "restore" => ("--swap", "--yes confirms it; --dry-run shows what would be done"),
         "protected" => (
             "the restore of a protected profile",
             "--yes-really PROFILE confirms it; --dry-run shows what would be done",
         ),
+        "destroys" => ("a command that removes volumes", "--yes-really NAME confirms it"),
         _ => ("removing", "--yes confirms it; --dry-run shows what would be removed"),
     };
     Failure::Unconfirmed { what: what.to_owned(), hint: hint.to_owned() }

@@ -65,6 +65,8 @@ pub struct Container {
     pub password: Option<Secret>,
     /// Whether the image was told to ask nobody for a password.
     pub trusts: bool,
+    /// Folders outside that are mounted in it, its volumes' among them.
+    pub mounts: Vec<PathBuf>,
 }
 
 /// Why a container cannot be used.
@@ -237,6 +239,15 @@ struct Inspected {
     state: State,
     config: Settings,
     network_settings: Network,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    #[serde(default)]
+    source: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -298,6 +309,7 @@ impl Inspected {
             user,
             password: variable("POSTGRES_PASSWORD").map(Secret::new),
             trusts: variable("POSTGRES_HOST_AUTH_METHOD").as_deref() == Some("trust"),
+            mounts: self.mounts.iter().map(|mount| mount.source.clone()).collect(),
             name,
         })
     }

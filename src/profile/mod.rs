@@ -5,11 +5,13 @@
 //! - [`docker`] asks for containers and [`tunnel`] reaches a server in one that publishes no port.
 //! - [`shelf`] is a folder of archives, [`verdict`] what is kept beside each, [`keep`] which of
 //!   them a rule of retention lets go.
+//! - [`destroys`] knows commands that take a database's volume away.
 //! - `draft` proposes a first `pgark.toml`.
 //! - [`holdings`] says what an archive holds in a few lines.
 
 pub mod config;
 pub mod connect;
+pub mod destroys;
 pub mod docker;
 #[cfg(feature = "cli")]
 pub mod draft;

@@ -44,7 +44,7 @@ fn steps(page: &[&str]) -> Vec<Step> {
         };
         let mut command = first.to_owned();
         while let Some(open) = command.strip_suffix('\\') {
-            command = format!("{open}\n{}", page[at].trim_start_matches("> "));
+            command = format!("{open}{}", page[at].trim_start_matches("> ").trim_start());
             at += 1;
         }
         steps.push(Step { command, from: at, to: at });
@@ -64,6 +64,7 @@ impl Same {
             (r"\b[0-9a-f]{64}\b", "DIGEST"),
             (r"\b[0-9a-f]{12}\b", "DIGEST"),
             (r"\b[0-9A-F]+/[0-9A-F]+\b", "LSN"),
+            (r"/tmp/\.?\w+/", "/srv/shop/"),
             (r"on socket \S+", "on socket /run/postgresql/.s.PGSQL.5432"),
             (r"PostgreSQL \d+\.\d+( \([^)]*\))?", "SERVER"),
             (r"\d+(\.\d+)? (s|ms|min)\b", "TIME"),
@@ -183,6 +184,7 @@ guides! {
     first_backup "first-backup.md"
     lost_images "lost-images.md"
     restoring "restoring.md"
+    risky_step "risky-step.md"
 }
 
 #[test]

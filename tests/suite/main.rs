@@ -18,6 +18,7 @@ mod faults;
 mod fidelity;
 mod fixtures;
 mod fuzzed;
+mod guard;
 mod guides;
 mod kill;
 mod library;

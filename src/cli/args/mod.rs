@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod create;
 mod drill;
+mod guard;
 mod help;
 mod profile;
 mod reading;
@@ -23,6 +24,7 @@ pub(super) use self::check::Check;
 pub(super) use self::compare::{Compare, SqlScope};
 pub(super) use self::create::Create;
 pub(super) use self::drill::Drill;
+pub(super) use self::guard::Guard;
 pub(super) use self::help::{Completions, Help, Man, Topic};
 pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
@@ -105,6 +107,7 @@ pub(super) enum Verb {
     Export(Export),
     Extract(Extract),
     Rules(Rules),
+    Guard(Guard),
     List(List),
     Prune(Prune),
     Init(Init),
