@@ -197,6 +197,9 @@ impl Session {
         if self.version >= 170_000 {
             self.run(DOING, "SET transaction_timeout = 0").await?;
         }
+        // A tool that was killed while its statement waits for a lock or builds an index must not
+        // leave that behind. Systems on which the server cannot notice refuse any value but 0.
+        let _ = self.run(DOING, "SET client_connection_check_interval = '2s'").await;
         self.encoding = self.show(DOING, "server_encoding").await?;
         if self.encoding == "SQL_ASCII" {
             // With UTF8 the server would refuse to send what is not UTF-8.
