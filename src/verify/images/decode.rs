@@ -14,7 +14,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
-use super::{Kind, parts};
+use super::{Kind, parts, png};
 
 /// Longest image that is decoded, in bytes as stored.
 pub(in crate::verify) const ENCODED: u64 = 128 << 20;
@@ -22,11 +22,6 @@ pub(in crate::verify) const ENCODED: u64 = 128 << 20;
 const PIXELS: u64 = 64 << 20;
 /// Most bytes of memory that one image takes while it is decoded as a whole.
 const DECODED: u64 = 192 << 20;
-/// Most pixels, and bytes of them, of an image that is decoded row by row: that bounds the time.
-const ROWS_PIXELS: u64 = 1 << 30;
-const ROWS_BYTES: u64 = 4 << 30;
-/// Longest row of such an image.
-const ROW: u64 = 16 << 20;
 /// Most pixels of all frames of an animation.
 const ALL_PIXELS: u64 = 1 << 30;
 /// Deepest nesting of an SVG's elements.
@@ -47,7 +42,7 @@ pub(in crate::verify) enum Fault {
 /// more than is given to one.
 pub(in crate::verify) fn need(kind: Kind, bytes: &[u8]) -> u64 {
     let size = guarded(|| match kind {
-        Kind::Png => Ok(2 * ROW),
+        Kind::Png => Ok(png::NEED),
         // The frame, the picture it is put into, and a copy of that.
         Kind::Gif => Ok(12 * dimensions(GifDecoder::new(Cursor::new(bytes)))?),
         Kind::WebP => Ok(8 * dimensions(WebPDecoder::new(Cursor::new(bytes)))?),
@@ -85,7 +80,7 @@ fn dimensions<D: ImageDecoder>(decoder: Result<D, ImageError>) -> Result<u64, Fa
 pub(in crate::verify) fn decode(kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
     guarded(|| {
         match kind {
-            Kind::Png => png(bytes)?,
+            Kind::Png => png::rows(bytes)?,
             Kind::Gif => frames(GifDecoder::new(Cursor::new(bytes)).map_err(fault)?)?,
             Kind::Jpeg | Kind::WebP => {}
             Kind::Svg => return svg(bytes),
@@ -171,38 +166,6 @@ fn frames<'a>(mut decoder: impl ImageDecoder + AnimationDecoder<'a>) -> Result<(
         }
     }
     if count == 0 { Err(Fault::Damaged("it has no picture".into())) } else { Ok(()) }
-}
-
-/// Row by row, so that no picture is too large for memory; checksums included, to its very end.
-fn png(bytes: &[u8]) -> Result<(), Fault> {
-    let limits = png::Limits { bytes: usize::try_from(2 * ROW).unwrap_or(usize::MAX) };
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
-    decoder.set_transformations(png::Transformations::IDENTITY);
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    let info = decoder.read_header_info().map_err(png_fault)?;
-    let (width, height) = (u64::from(info.width), u64::from(info.height));
-    let bits = u64::try_from(info.bits_per_pixel()).unwrap_or(u64::MAX);
-    let row = width.saturating_mul(bits).div_ceil(8);
-    let size = row.saturating_mul(height);
-    if width.saturating_mul(height) > ROWS_PIXELS || size > ROWS_BYTES || row > ROW {
-        return Err(Fault::TooLarge(format!("it claims {width} x {height} pixels, {size} bytes")));
-    }
-    let mut reader = decoder.read_info().map_err(png_fault)?;
-    while reader.next_interlaced_row().map_err(png_fault)?.is_some() {}
-    reader.finish().map_err(png_fault)
-}
-
-fn png_fault(error: png::DecodingError) -> Fault {
-    match error {
-        png::DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Fault::Damaged("it is cut off".into())
-        }
-        png::DecodingError::LimitsExceeded => {
-            Fault::TooLarge("it claims more memory than is given to it".into())
-        }
-        error => Fault::Damaged(error.to_string()),
-    }
 }
 
 fn webp(bytes: &[u8]) -> Result<(), Fault> {

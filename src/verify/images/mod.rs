@@ -2,6 +2,7 @@
 
 mod decode;
 mod parts;
+mod png;
 mod sniff;
 
 pub(super) use decode::{ENCODED, Fault, decode, follow, need};
