@@ -15,7 +15,8 @@ use crate::format::rules::{Algorithm, BlobRule};
 use crate::pg::tuple::Tuples;
 use crate::pg::{CopyOut, PgError, Session, ident, plan, qualified};
 use crate::progress::{Phase, Progress};
-use crate::verify::judge::{Facts, Look, Looker, Summer, checksum};
+use crate::verify::judge::{Facts, checksum};
+use crate::verify::look::{Look, Looker, Summer};
 use crate::verify::{Code, EXAMPLES, Finding};
 
 /// Bytes of rows that are taken at a time.

@@ -12,7 +12,7 @@ use super::compare::{all, number, shown, sum};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Checked};
+use super::json::{self, CheckReport};
 use super::named::{Reached, latest};
 use super::printer::{Paint, Printer, Style};
 use super::render;
@@ -91,9 +91,9 @@ pub(super) fn looked<'a>(
 
 impl Looked<'_> {
     /// For programs.
-    pub(super) fn json(&self) -> Checked<'_> {
+    pub(super) fn json(&self) -> CheckReport<'_> {
         let differences = [self.lost.as_slice(), self.changed.as_slice()];
-        Checked::new(
+        CheckReport::new(
             self.against,
             &self.described,
             self.ok,

@@ -63,11 +63,11 @@ fn contents(command: &Command) -> String {
 }
 
 /// Prints the script for a shell.
-pub(super) fn completions(typed: &Completions, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn completions(typed: &Completions, context: &Context) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(typed.shell, &mut Typed::command(), "pgark", &mut script);
     context.printer.result(&String::from_utf8_lossy(&script));
-    Ok(Exit::Clean)
+    Exit::Clean
 }
 
 /// Writes the manual pages.

@@ -23,7 +23,7 @@ use crate::format::manifest::{Key, Name, Source, Table};
 use crate::repair::{self, Stretch};
 use crate::restore::{Plan, RestoreError};
 use crate::verify::{Finding, Level, Report, TableReport, Use};
-pub(super) use checked::{Checked, Drilled};
+pub(super) use checked::{CheckReport, Drilled};
 pub(super) use created::Created;
 pub(super) use guarded::Guarded;
 pub(super) use restored::Restored;

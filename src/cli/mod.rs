@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
         Verb::Prune(typed) => prune::run(typed, &context),
         Verb::Init(typed) => init::run(typed, &context),
         Verb::Help(typed) => help::run(typed, &context),
-        Verb::Completions(typed) => help::completions(typed, &context),
+        Verb::Completions(typed) => Ok(help::completions(typed, &context)),
         Verb::Man(typed) => help::man(typed, &context),
     };
     // A result that nobody could be given outranks what it would have said.

@@ -85,7 +85,7 @@ fn of_program(program: &str, rest: &[String]) -> Effect {
         ["compose", "down", ..] if volumes => {
             Effect::Destroys("it removes the volumes of the project")
         }
-        ["compose", "rm", ..] | ["rm", ..] | ["container", "rm", ..] if volumes => {
+        ["compose" | "container", "rm", ..] | ["rm", ..] if volumes => {
             Effect::Destroys("it removes the container's anonymous volumes")
         }
         ["compose", "up", ..] if renews => {

@@ -55,7 +55,7 @@ pub(super) fn rebuild(
         .ok_or_else(|| nothing("its end is lost, and so is the catalog at its beginning"))?;
     // The last one may reach past the end: what there is of it may hold whole values.
     let ends = found.iter().map(|found| found.offset.saturating_add(found.length));
-    let file = &Padded::new(file, ends.max().unwrap_or(0));
+    let file = &Padded::over(file, ends.max().unwrap_or(0));
     let protected = found.iter().any(|found| found.kind == EntryKind::Parity);
     let mut parts = Parts::default();
     let mut end = 0;

@@ -20,7 +20,7 @@ pub(super) struct Padded {
 
 impl Padded {
     /// The file, `length` bytes long if it is shorter.
-    pub(super) fn new(file: &Arc<dyn ReadAt>, length: u64) -> Arc<dyn ReadAt> {
+    pub(super) fn over(file: &Arc<dyn ReadAt>, length: u64) -> Arc<dyn ReadAt> {
         Arc::new(Self { file: Arc::clone(file), length: length.max(file.len()) })
     }
 }

@@ -17,6 +17,8 @@ mod findings;
 mod images;
 pub(crate) mod judge;
 mod keys;
+#[cfg(feature = "postgres")]
+pub(crate) mod look;
 mod objects;
 mod parity;
 mod partitions;
@@ -234,8 +236,8 @@ fn examine(
     context.progress.begin(Phase::Images, 0, 0);
     let images = blobs::check(context, &wanted, &rows, blobs)?;
     context.progress.begin(Phase::Keys, 0, 0);
-    let users = wanted.hurt.finish();
-    let uses = keys::check(context, manifest, &plan, &rows, sorters, users)?;
+    let hurt = wanted.hurt.finish();
+    let uses = keys::check(context, manifest, &plan, &rows, sorters, hurt)?;
     counts.check(context, &rows);
     if rows.all_read() {
         objects::unused(context, &stored)?;

@@ -130,7 +130,7 @@ fn condition(
     };
     let list = |bound: &Bound| list(stretch, &fields, bound);
     let range = |bound: &Bound| range(stretch, &fields, bound);
-    let test = match (open(part)?, strategy) {
+    let belongs = match (open(part)?, strategy) {
         (Bound::Default, _) => {
             let mut others = Vec::new();
             for sibling in siblings {
@@ -149,7 +149,7 @@ fn condition(
         (bound, Strategy::List) => Test::List(list(&bound)?),
         (bound, Strategy::Range) => Test::Range(range(&bound)?),
     };
-    Ok(Condition { shown: format!("{} ({text})", part.name), fields, test })
+    Ok(Condition { shown: format!("{} ({text})", part.name), fields, test: belongs })
 }
 
 fn list(stretch: &Stretch<'_>, fields: &[usize], bound: &Bound) -> Result<List, String> {

@@ -254,10 +254,10 @@ fn images_are_decoded_and_named_with_their_rows() {
         .map(ToString::to_string)
         .to_vec();
     let uses = with(&shown, REFERENCE).uses;
-    let [used] = uses.as_slice() else { panic!("{uses:#?}") };
-    assert_eq!((used.by.as_str(), used.rows), ("public.item", 3));
-    assert_eq!(used.examples, ["id = 1", "id = 3", "id = 4"]);
-    assert!(used.rule.is_some() && used.constraint.is_none());
+    let [image] = uses.as_slice() else { panic!("{uses:#?}") };
+    assert_eq!((image.by.as_str(), image.rows), ("public.item", 3));
+    assert_eq!(image.examples, ["id = 1", "id = 3", "id = 4"]);
+    assert!(image.rule.is_some() && image.constraint.is_none());
     // With one: errors, also for what is no image at all.
     let report = with(&bad, &format!("{IMAGES}image = true\n"));
     exactly(&report.findings, &["E704", "E701"]);

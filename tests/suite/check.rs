@@ -381,8 +381,8 @@ fn what_was_lost_since() {
     assert_eq!(changed.code, Some(1), "{}", changed.stdout);
     assert!(changed.stdout.contains("ALL THERE, BUT NOT AS IT WAS."), "{}", changed.stdout);
     assert!(changed.stdout.contains("public.user.email in 2 rows"), "{}", changed.stdout);
-    let fine = setting.json(0, &[&against[..], &["--allow-changes"]].concat());
-    assert_eq!(fine["changed"], serde_json::json!(["public.user.email in 2 rows"]));
+    let allowed = setting.json(0, &[&against[..], &["--allow-changes"]].concat());
+    assert_eq!(allowed["changed"], serde_json::json!(["public.user.email in 2 rows"]));
     setting.psql("UPDATE \"user\" SET email = substr(email, 2) WHERE id IN (1, 2)");
 
     setting.psql(

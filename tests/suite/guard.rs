@@ -2,7 +2,7 @@
 //! that is removed without anybody having meant it, and a "still there" that was never looked at.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::PGARK;
@@ -51,13 +51,17 @@ impl Project {
     fn archives(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("backups")).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> =
-            names.filter(|name| name.ends_with(".pgark") && !name.contains("latest")).collect();
+        let mut names: Vec<String> = names
+            .filter(|name| {
+                Path::new(name).extension().is_some_and(|end| end == "pgark")
+                    && !name.contains("latest")
+            })
+            .collect();
         names.sort();
         names
     }
 
-    /// A script that does this to the server: pg_ctl as whoever owns it.
+    /// A script that does this to the server: `pg_ctl` as whoever owns it.
     fn server_script(&self, name: &str, action: &str) -> String {
         let (data, ctl) = (self.server.socket_dir().join("data"), bin_dir(17).join("pg_ctl"));
         let text = format!(

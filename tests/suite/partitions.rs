@@ -58,7 +58,7 @@ INSERT INTO moods VALUES ('sad', NULL), ('ok', '7fffffff-ffff-ffff-ffff-ffffffff
     ('ok', '80000000-0000-0000-0000-000000000000');
 "#;
 
-const OF_THE_SERVER: &str = r#"
+const OF_THE_SERVER: &str = r"
 CREATE TABLE hashed (id int) PARTITION BY HASH (id);
 CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
@@ -69,7 +69,7 @@ INSERT INTO lower VALUES ('A');
 CREATE TABLE sorted (w text) PARTITION BY RANGE (w);
 CREATE TABLE sorted_all PARTITION OF sorted FOR VALUES FROM ('a') TO ('z');
 INSERT INTO sorted VALUES ('b');
-"#;
+";
 
 /// Codes and tables of all findings.
 fn told(server: &Server, database: &str) -> Vec<(String, String)> {

@@ -11,7 +11,7 @@ use crate::drill::DrillReport;
 
 /// A database held against rules and an archive.
 #[derive(Serialize)]
-pub(in crate::cli) struct Checked<'a> {
+pub(in crate::cli) struct CheckReport<'a> {
     schema: u32,
     command: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Checked<'a> {
     comparison: Option<&'a Comparison>,
 }
 
-impl<'a> Checked<'a> {
+impl<'a> CheckReport<'a> {
     /// What `check` says.
     pub(in crate::cli) fn new(
         file: Option<&Path>,

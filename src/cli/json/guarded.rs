@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Checked, SCHEMA};
+use super::{CheckReport, SCHEMA};
 
 /// A command that was run between an archive and a check.
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Guarded<'a> {
     ended: Option<i32>,
     answers: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<Checked<'a>>,
+    check: Option<CheckReport<'a>>,
 }
 
 impl<'a> Guarded<'a> {
@@ -29,7 +29,7 @@ impl<'a> Guarded<'a> {
         ok: bool,
         ran: &'a [String],
         ended: Option<i32>,
-        check: Option<Checked<'a>>,
+        check: Option<CheckReport<'a>>,
     ) -> Self {
         let (file, answers) = (file.display().to_string(), check.is_some());
         Self { schema: SCHEMA, command: "guard", file, ok, ran, ended, answers, check }

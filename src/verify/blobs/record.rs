@@ -10,7 +10,7 @@ pub(super) const SUM: usize = 20;
 pub(super) struct Record {
     /// Where the blob begins: its first chunk's entry and offset.
     pub(super) place: u64,
-    /// A chunk's number, or a blob's and [`MANY`].
+    /// A chunk's number, or a blob's and [`super::MANY`].
     pub(super) id: u64,
     pub(super) spec: u32,
     pub(super) row: u64,

@@ -33,28 +33,28 @@ pub(super) fn rows(bytes: &[u8]) -> Result<(), Fault> {
     let mut options = DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    let mut decoder = StreamingDecoder::new_with_options(options);
+    let mut stream = StreamingDecoder::new_with_options(options);
     let mut window = Window::default();
     let mut rows: Option<Rows> = None;
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (used, decoded) = match &rows {
+        let (length, event) = match &rows {
             Some(rows) if rows.left > 0 => {
                 window.make_room(rows.left);
-                decoder.update(rest, Some(&mut window.region.as_buf(&mut window.buffer)))
+                stream.update(rest, Some(&mut window.region.as_buf(&mut window.buffer)))
             }
-            _ => decoder.update(rest, None),
+            _ => stream.update(rest, None),
         }
         .map_err(fault)?;
-        rest = rest.get(used..).unwrap_or_default();
+        rest = rest.get(length..).unwrap_or_default();
         let inflated = window.inflated();
-        let stands_still = used == 0 && inflated.is_empty();
+        let stands_still = length == 0 && inflated.is_empty();
         if let Some(rows) = &mut rows {
             rows.take(inflated)?;
         }
-        match decoded {
+        match event {
             Decoded::ChunkBegin(_, chunk::IDAT) if rows.is_none() => {
-                let info = decoder.info().ok_or_else(|| damaged("it has no header"))?;
+                let info = stream.info().ok_or_else(|| damaged("it has no header"))?;
                 rows = Some(Rows::new(info)?);
             }
             Decoded::ImageData if stands_still => {
@@ -191,7 +191,7 @@ mod tests {
     /// Width, height, bits a sample, colour type, interlaced (PNG third edition, 11.2.1).
     type Header = (u32, u32, u8, u8, bool);
 
-    fn part(out: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
+    fn part(out: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
         out.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
         let body = [name.as_slice(), data].concat();
         out.extend(&body);
@@ -203,9 +203,13 @@ mod tests {
         let (width, height, bits, colours, interlaced) = header;
         let mut out = vec![0x89, b'P', b'N', b'G', 13, 10, 26, 10];
         let rest = [bits, colours, 0, 0, u8::from(interlaced)];
-        part(&mut out, b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &rest].concat());
+        part(
+            &mut out,
+            *b"IHDR",
+            &[&width.to_be_bytes()[..], &height.to_be_bytes(), &rest].concat(),
+        );
         if colours == 3 {
-            part(&mut out, b"PLTE", &[0; 768][..3 << bits]);
+            part(&mut out, *b"PLTE", &[0; 768][..3 << bits]);
         }
         // Not compressed (RFC 1950, RFC 1951 3.2.4).
         let mut zlib = vec![0x78, 1];
@@ -221,8 +225,8 @@ mod tests {
             (a, (a + b) % 65521)
         });
         zlib.extend((sum.1 << 16 | sum.0).to_be_bytes());
-        zlib.chunks(cut).for_each(|piece| part(&mut out, b"IDAT", piece));
-        part(&mut out, b"IEND", &[]);
+        zlib.chunks(cut).for_each(|piece| part(&mut out, *b"IDAT", piece));
+        part(&mut out, *b"IEND", &[]);
         out
     }
 
@@ -258,8 +262,12 @@ mod tests {
     #[test]
     fn long_images() {
         let header = (1000, 400, 8, 2, false);
-        let mut plain: Vec<u8> = (0..400 * 3001_u32).map(|at| (at.wrapping_mul(7919) >> 5) as u8).collect();
-        plain.chunks_mut(3001).enumerate().for_each(|(row, bytes)| bytes[0] = (row % 5) as u8);
+        let mut plain: Vec<u8> =
+            (0..400 * 3001_u32).map(|at| (at.wrapping_mul(7919) >> 5).to_le_bytes()[0]).collect();
+        plain
+            .chunks_mut(3001)
+            .enumerate()
+            .for_each(|(row, bytes)| bytes[0] = u8::try_from(row % 5).unwrap());
         for cut in [1, 100, 8192, 100_000, usize::MAX] {
             let bytes = image(header, &plain, cut);
             assert_eq!(rows(&bytes), Ok(()), "{cut}");

@@ -140,16 +140,12 @@ fn item(text: &str) -> Option<(Item<'_>, &str)> {
     loop {
         let (part, after) = rest.split_once('\'')?;
         value.push_str(part);
-        match after.strip_prefix('\'') {
-            Some(more) => {
-                value.push('\'');
-                rest = more;
-            }
-            None => {
-                let value = if escaped.is_some() { value.replace("\\\\", "\\") } else { value };
-                return Some((Item::Quoted(value.into_bytes()), after));
-            }
-        }
+        let Some(more) = after.strip_prefix('\'') else {
+            let value = if escaped.is_some() { value.replace("\\\\", "\\") } else { value };
+            return Some((Item::Quoted(value.into_bytes()), after));
+        };
+        value.push('\'');
+        rest = more;
     }
 }
 
