@@ -228,13 +228,14 @@ impl BatchBuilder {
 fn cut(bytes: &[u8], digest: Digest, data: &mut Vec<u8>, chunks: &mut Vec<NewChunk>) {
     let start = data.len();
     data.extend_from_slice(bytes);
+    let mut cutter = chunking::Cutter::new(bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     let mut rest = bytes;
     let mut at = start;
     while !rest.is_empty() {
-        let length = chunking::first_chunk(rest, rest.len() == bytes.len());
-        let (chunk, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-        let digest = if length == bytes.len() { digest } else { Digest::of(chunk) };
-        let incompressible = chunking::incompressible(bytes, chunk);
+        let cut = cutter.next(rest);
+        let (chunk, after) = rest.split_at_checked(cut.length).unwrap_or((rest, &[]));
+        let digest = if chunk.len() == bytes.len() { digest } else { Digest::of(chunk) };
+        let incompressible = cut.incompressible;
         chunks.push(NewChunk { digest, bytes: at..at + chunk.len(), incompressible });
         at += chunk.len();
         rest = after;

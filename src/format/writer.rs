@@ -344,7 +344,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let mut length = 0_u64;
         let mut waiting: Vec<u8> = Vec::new();
         let mut ids = Vec::new();
-        let mut start = Vec::new();
+        let mut cutter: Option<chunking::Cutter> = None;
         loop {
             let piece = next()?;
             let ended = piece.is_none();
@@ -361,19 +361,17 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
                 if rest.is_empty() || !ended && rest.len() < chunking::MAX {
                     break;
                 }
-                if start.is_empty() {
-                    start = rest.get(..16).unwrap_or(rest).to_vec();
-                }
-                let size = chunking::first_chunk(rest, count(rest.len()) == length);
-                let chunk = rest.get(..size).unwrap_or(rest);
-                let incompressible = chunking::incompressible(&start, chunk);
+                // Unless it is all there, it is longer than what is one chunk in any case.
+                let cutter = cutter.get_or_insert_with(|| chunking::Cutter::new(rest, length));
+                let cut = cutter.next(rest);
+                let chunk = rest.get(..cut.length).unwrap_or(rest);
                 ids.push(self.store.chunk(
                     &mut self.queue,
                     Digest::of(chunk),
                     chunk,
-                    incompressible,
+                    cut.incompressible,
                 )?);
-                from += size;
+                from += cut.length;
             }
             waiting.drain(..from);
             if ended {
