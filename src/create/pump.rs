@@ -308,6 +308,7 @@ pub(crate) fn tuples(
     let columns = u16::try_from(bytea.len()).unwrap_or(u16::MAX);
     let mut tuples = Tuples::new(run, columns);
     let mut fields = Vec::with_capacity(bytea.len());
+    builder.expect(run.len());
     while tuples.next_into(&mut fields)? {
         for (field, bytea) in fields.iter().zip(bytea) {
             match field {

@@ -149,6 +149,13 @@ impl BatchBuilder {
         }
     }
 
+    /// Makes room for so many bytes of blobs, if they are kept at all.
+    pub fn expect(&mut self, bytes: usize) {
+        if self.known.is_some() {
+            self.data.reserve(bytes);
+        }
+    }
+
     fn begin_field(&mut self) {
         if self.row_begun {
             self.batch.text.push(b'\t');

@@ -20,7 +20,7 @@ use super::object::{self, HEAD_FIXED, Head, ObjectError};
 use super::rows::BlobRef;
 use super::seal::{self, Place, Seal, SealError};
 use super::ustar::{self, EntryKind};
-use crate::io::{DiskFile, Mapped, ReadAt};
+use crate::io::{DiskFile, Mapped, ReadAt, with_scratch};
 
 /// Features of the manifest's list that this version understands.
 pub const FEATURES: &[&str] = &[];
@@ -547,10 +547,11 @@ pub fn read_object(
     let head_length = entry.length - head.body_length;
     let length = usize::try_from(head.body_length)
         .map_err(|_| wrong(ObjectError::Head("longer than memory")))?;
-    let mut body = vec![0; length];
-    file.read_exact_at(&mut body, entry.offset + head_length)
-        .map_err(|source| io_at(entry, source))?;
-    let raw = object::decode_body(&head, &body).map_err(wrong)?;
+    let raw = with_scratch(length, |body| {
+        file.read_exact_at(body, entry.offset + head_length)
+            .map_err(|source| io_at(entry, source))?;
+        object::decode_body(&head, body).map_err(wrong)
+    })?;
     Ok((head, raw))
 }
 

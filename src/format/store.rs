@@ -164,6 +164,9 @@ impl Store {
         let pack = self.packs.get_mut(which).ok_or(WriteError::Internal("no such pack"))?;
         let narrow = |n: usize| u32::try_from(n).map_err(|_| WriteError::TooMany("bytes"));
         let (offset, length) = (narrow(pack.raw.len())?, narrow(bytes.len())?);
+        if pack.raw.is_empty() {
+            pack.raw.reserve(PACK_RAW.max(bytes.len()));
+        }
         pack.raw.extend_from_slice(bytes);
         pack.ids.push(id);
         self.chunks.push(ChunkInfo { digest, object: 0, offset, length });

@@ -4,12 +4,35 @@
 mod atomic;
 mod mapped;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 pub use atomic::AtomicFile;
 pub use mapped::Mapped;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Longest scratch buffer that a thread keeps.
+const KEPT: usize = 8 << 20;
+
+/// Gives `work` a buffer of this length, filled with whatever its thread had in it last: for what
+/// is read whole and dropped. A new one is zeroed by the system page by page, which costs more than
+/// reading into it.
+pub(crate) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = SCRATCH.take();
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    let out = work(buffer.get_mut(..length).unwrap_or_default());
+    if buffer.len() <= KEPT {
+        SCRATCH.set(buffer);
+    }
+    out
+}
 
 /// Something of a fixed length that can be read at any offset, from many threads.
 pub trait ReadAt: Send + Sync {

@@ -110,7 +110,7 @@ impl CopyOut {
     /// the COPY is over, and every further call fails.
     pub async fn next(&mut self, target: usize) -> Result<Option<Vec<u8>>, PgError> {
         let target = target.max(1);
-        let first = if self.started { target + target / 8 } else { target.min(FIRST_BUFFER) };
+        let first = if self.started { target + target / 2 } else { target.min(FIRST_BUFFER) };
         self.buf.reserve(first.saturating_sub(self.buf.len()));
         self.timer.as_mut().reset(Instant::now() + self.silence);
         let mut heard = false;

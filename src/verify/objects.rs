@@ -17,6 +17,7 @@ use crate::format::index::{BlobRecord, EntryRecord, IndexError};
 use crate::format::object::{self, Head};
 use crate::format::reader::{self, ReadError};
 use crate::format::ustar::{self, EntryKind};
+use crate::io::with_scratch;
 
 /// What is known about everything stored.
 #[derive(Debug)]
@@ -89,12 +90,13 @@ fn body(context: &Context<'_>, entry: &EntryRecord, head: &Head) -> Result<Vec<u
     let long = || wrong(object::ObjectError::Head("longer than memory"));
     let length = usize::try_from(head.body_length).map_err(|_| long())?;
     let start = entry.length.checked_sub(head.body_length).ok_or_else(long)?;
-    let mut body = vec![0; length];
-    context
-        .file
-        .read_exact_at(&mut body, entry.offset.saturating_add(start))
-        .map_err(|source| ReadError::Io { entry: entry.name(), source })?;
-    object::decode_body(head, &body).map_err(wrong)
+    with_scratch(length, |body| {
+        context
+            .file
+            .read_exact_at(body, entry.offset.saturating_add(start))
+            .map_err(|source| ReadError::Io { entry: entry.name(), source })?;
+        object::decode_body(head, body).map_err(wrong)
+    })
 }
 
 fn pack(context: &Context<'_>, stored: &Stored, number: u64, entry: &EntryRecord) {
