@@ -1,0 +1,3 @@
+//! Where rows come from other than a live server: files that `pg_dump` wrote.
+
+pub mod ddl;
