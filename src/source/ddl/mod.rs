@@ -8,8 +8,19 @@ use thiserror::Error;
 
 use crate::format::manifest::{Enum, ForeignKey, Name, OwnedBy, Sequence, Table};
 
+mod alter;
+mod columns;
+mod cursor;
 mod declare;
+mod finish;
+mod keys;
+mod lex;
+mod made;
+mod scope;
+mod sequences;
 mod splitter;
+mod tables;
+mod types;
 
 pub use declare::Declarations;
 pub use splitter::{End, Piece, Splitter, Statements, statements};
