@@ -22,6 +22,7 @@ fn catalog(server: &Server, database: &str) -> Catalog {
     })
 }
 
+/// What a dump of the schema declares, columns in the order in which its rows come.
 fn declared(sql: &str) -> Declared {
     let mut found = Declarations::new();
     for piece in statements(sql) {
@@ -123,9 +124,39 @@ fn differences(catalog: &Catalog, declared: &Declared) -> BTreeSet<String> {
     out
 }
 
+/// Names as COPY lists them, with dots or commas between.
+fn names(mut list: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    while !list.is_empty() {
+        if let Some(rest) = list.strip_prefix('"') {
+            let end = rest.replace("\"\"", "  ").find('"').unwrap();
+            out.push(rest[..end].replace("\"\"", "\""));
+            list = &rest[end + 1..];
+        } else {
+            let end = list.find([',', '.']).unwrap_or(list.len());
+            out.push(list[..end].to_owned());
+            list = &list[end..];
+        }
+        list = list.trim_start_matches([',', '.', ' ']);
+    }
+    out
+}
+
 fn compare(server: &Server, database: &str) -> BTreeSet<String> {
     let dump = server.pg_dump(database, &["--schema-only", "--create"]);
-    differences(&catalog(server, database), &declared(&dump))
+    let catalog = catalog(server, database);
+    let mut declared = declared(&dump);
+    let mut copies = 0;
+    // The rows' COPY has the order of the columns.
+    for line in server.pg_dump(database, &["--data-only"]).lines() {
+        let head = line.strip_prefix("COPY ").and_then(|line| line.strip_suffix(") FROM stdin;"));
+        let Some((table, columns)) = head.and_then(|head| head.split_once(" (")) else { continue };
+        let [schema, table] = names(table).try_into().unwrap();
+        declared.set_order(&Name::new(schema, table), &names(columns)).unwrap();
+        copies += 1;
+    }
+    assert!(copies > 0);
+    differences(&catalog, &declared)
 }
 
 const VERSIONS: [u32; 4] = [14, 15, 17, 18];

@@ -3,7 +3,7 @@
 use super::DdlError;
 use super::cursor::Cursor;
 use super::scope::{Declared, Scope};
-use super::types::{NO_TYPMOD, TypeId};
+use super::types::TypeId;
 use crate::format::manifest::{Check, Name};
 
 /// A column as far as it is known.
@@ -15,6 +15,8 @@ pub(super) struct Column {
     pub(super) sql: String,
     pub(super) collation: Option<Name>,
     pub(super) default: Option<String>,
+    /// It says so itself: not a parent's, even if it is none (`DEFAULT NULL`).
+    pub(super) own_default: bool,
     pub(super) not_null: NotNull,
     pub(super) generated: bool,
     pub(super) identity: bool,
@@ -70,6 +72,7 @@ impl Column {
             sql: declared.sql,
             collation: found.and_then(|found| found.collation.clone()),
             default: None,
+            own_default: false,
             not_null: NotNull::No,
             generated: false,
             identity: false,
@@ -82,6 +85,7 @@ impl Column {
     pub(super) fn apply(&mut self, options: Options) {
         if let Some(default) = options.default {
             self.default = default;
+            self.own_default = true;
             self.generated = options.generated;
         }
         if let Some(not_null) = options.not_null {
@@ -247,11 +251,7 @@ pub(super) fn merge(columns: &mut Vec<Column>, new: Column) {
         return;
     };
     old.not_null = old.not_null.max(new.not_null);
-    if new.default.is_some() {
-        old.default = new.default;
-        old.generated = new.generated;
-    }
-    if old.typmod == NO_TYPMOD {
-        old.typmod = new.typmod;
+    if new.own_default {
+        (old.default, old.own_default, old.generated) = (new.default, true, new.generated);
     }
 }

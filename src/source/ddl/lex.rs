@@ -234,7 +234,7 @@ mod tests {
             ("'a\\b'", true, Some("a\\b")),
             ("'a\\\\b'", false, Some("a\\b")),
             ("E'a\\\\b\\n'''", true, Some("a\\b\n'")),
-            ("E'\\'''''", true, Some("'''")),
+            ("E'\\''''", true, Some("''")),
             ("$x$a$b$x$", true, Some("a$b")),
             ("E'\\101'", true, None),
             ("B'1'", true, None),

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::format::manifest::{Enum, ForeignKey, Name, OwnedBy, Sequence, Table};
+use crate::format::manifest::{Column, Enum, ForeignKey, Name, OwnedBy, Sequence, Table};
 
 mod alter;
 mod columns;
@@ -43,6 +43,41 @@ pub struct Declared {
     pub client_encoding: Option<String>,
     /// What is declared and not in the catalog, or known only by its name: a sentence each, sorted.
     pub notes: Vec<String>,
+}
+
+impl Declared {
+    /// Puts the columns of a table into the order in which the dump lists them with its rows:
+    /// that of the database it is of. A child's own order is not in the DDL where it has parents,
+    /// whose columns come first when it is made again. Generated columns, which have no rows, stay
+    /// in place where nothing moves, and come last else.
+    ///
+    /// An error if these are not the stored columns of the table.
+    pub fn set_order(&mut self, table: &Name, stored: &[String]) -> Result<(), DdlError> {
+        let rows = || format!("the rows of {table}");
+        let undeclared = |object| DdlError::Undeclared { object, statement: rows() };
+        let found = self.tables.iter_mut().find(|it| it.name == *table);
+        let found = found.ok_or_else(|| undeclared(format!("table {table}")))?;
+        if found.stored_columns().map(|column| &column.name).eq(stored) {
+            return Ok(());
+        }
+        let mut left: Vec<Option<Column>> =
+            std::mem::take(&mut found.columns).into_iter().map(Some).collect();
+        for name in stored {
+            let column = left.iter_mut().find(|column| {
+                column.as_ref().is_some_and(|column| column.name == *name && !column.generated)
+            });
+            let column = column.and_then(Option::take);
+            let column = column.ok_or_else(|| undeclared(format!("column {name} of {table}")))?;
+            found.columns.push(column);
+        }
+        for column in left.into_iter().flatten() {
+            if !column.generated {
+                return Err(undeclared(format!("no value of column {} of {table}", column.name)));
+            }
+            found.columns.push(column);
+        }
+        Ok(())
+    }
 }
 
 /// A sequence.

@@ -64,7 +64,7 @@ impl Relation {
     fn heritage(&self) -> Elements {
         let mut columns = self.columns.clone();
         for column in &mut columns {
-            column.identity = false;
+            (column.identity, column.own_default) = (false, false);
             if column.not_null == NotNull::Here {
                 column.not_null = NotNull::No;
             }
@@ -246,20 +246,15 @@ impl Relation {
     /// What another parent brings. Defaults of two parents that differ are none.
     fn inherit(&mut self, heritage: Elements) {
         for new in heritage.columns {
-            match self.column(&new.name) {
-                Some(old) => {
-                    let differ = old.default.is_some() && old.default != new.default;
-                    let default = old.default.take();
-                    merge(&mut self.columns, Column { default: None, ..new.clone() });
-                    if let Some(old) = self.column(&new.name) {
-                        old.default = match (default, new.default) {
-                            (Some(_), Some(_)) if differ => None,
-                            (old, new) => old.or(new),
-                        };
-                    }
-                }
-                None => self.columns.push(new),
-            }
+            let Some(old) = self.column(&new.name) else {
+                self.columns.push(new);
+                continue;
+            };
+            old.not_null = old.not_null.max(new.not_null);
+            old.default = match (old.default.take(), new.default) {
+                (Some(old), Some(new)) => (old == new).then_some(new),
+                (old, new) => old.or(new),
+            };
         }
         for check in heritage.checks {
             self.add_check(check);
