@@ -41,11 +41,22 @@ pub(super) struct CheckMade {
     pub(super) inherited: bool,
 }
 
-/// What stands there of a column that a parent or a type has already.
+/// What stands behind DEFAULT or GENERATED.
+#[derive(Clone, Default, Debug)]
+pub(super) enum Default {
+    /// Nothing does.
+    #[default]
+    Unsaid,
+    /// `DEFAULT NULL`.
+    Null,
+    Value(String),
+    Generated(String),
+}
+
+/// What stands behind the name of a column and its type.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Options {
-    pub(super) default: Option<Option<String>>,
-    pub(super) generated: bool,
+    pub(super) default: Default,
     pub(super) not_null: Option<NotNull>,
     pub(super) collation: Option<Name>,
 }
@@ -83,11 +94,15 @@ impl Column {
 
     /// What stands behind its type.
     pub(super) fn apply(&mut self, options: Options) {
-        if let Some(default) = options.default {
-            self.default = default;
-            self.own_default = true;
-            self.generated = options.generated;
-        }
+        let said = !matches!(options.default, Default::Unsaid);
+        let (default, generated) = match options.default {
+            Default::Unsaid => (self.default.take(), self.generated),
+            Default::Null => (None, false),
+            Default::Value(value) => (Some(value), false),
+            Default::Generated(value) => (Some(value), true),
+        };
+        self.own_default |= said;
+        (self.default, self.generated) = (default, generated);
         if let Some(not_null) = options.not_null {
             self.not_null = self.not_null.max(not_null);
         }
@@ -206,12 +221,12 @@ pub(super) fn options(at: &mut Cursor<'_>, scope: &Scope) -> Result<Options, Ddl
         if at.word("collate") {
             found.collation = Some(scope.collation(at)?);
         } else if at.word("default") {
-            found.default = Some(default(&expression(at)?));
+            let text = expression(at)?;
+            found.default = default(&text).map_or(Default::Null, Default::Value);
         } else if at.words(&["generated", "always", "as"]) {
             let start = at.here();
             at.parenthesised()?;
-            found.default = Some(Some(within(at.since(start)).to_owned()));
-            found.generated = true;
+            found.default = Default::Generated(within(at.since(start)).to_owned());
             let _ = at.word("stored") || at.word("virtual");
         } else if at.words(&["not", "null"]) {
             found.not_null = Some(after_not_null(at)?);

@@ -145,8 +145,7 @@ impl Declarations {
             "EXTENSION" => self.create_extension(at),
             "DATABASE" => self.create_database(at),
             "VIEW" => self.create_view(at),
-            "MATERIALIZED" if at.word("view") => self.create_view(at),
-            "RECURSIVE" if at.word("view") => self.create_view(at),
+            "MATERIALIZED" | "RECURSIVE" if at.word("view") => self.create_view(at),
             "RULE" => self.create_rule(at),
             "AGGREGATE" | "ACCESS" | "CAST" | "CONSTRAINT" | "CONVERSION" | "DEFAULT" | "EVENT"
             | "FUNCTION" | "GROUP" | "LANGUAGE" | "OPERATOR" | "POLICY" | "PROCEDURAL"

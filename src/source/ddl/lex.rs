@@ -119,18 +119,33 @@ fn after_string(bytes: &[u8], mut at: usize, escapes: bool) -> usize {
         match bytes.get(at..).unwrap_or_default() {
             [b'\\', _, ..] | [b'\'', b'\'', ..] => at += 2,
             [] => return at,
-            [..] => return at + 1,
+            [b'\\', ..] => return at + 1,
+            // Behind a line end it may go on.
+            [..] => {
+                let space = after(bytes, at + 1, |byte| matches!(byte, b' ' | b'\t'..=b'\r'));
+                let between = bytes.get(at + 1..space).unwrap_or_default();
+                let line = between.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+                if !line || bytes.get(space) != Some(&b'\'') {
+                    return at + 1;
+                }
+                at = space + 1;
+            }
         }
     }
 }
 
 fn after_number(bytes: &[u8], start: usize) -> usize {
-    let end =
-        after(bytes, start, |byte| byte == b'.' || byte == b'_' || byte.is_ascii_alphanumeric());
-    // `1e-5`: the sign belongs to the exponent.
-    match (end.checked_sub(1).and_then(|last| bytes.get(last)), bytes.get(end)) {
-        (Some(b'e' | b'E'), Some(b'+' | b'-')) => after(bytes, end + 1, |b| b.is_ascii_digit()),
-        _ => end,
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut end = start;
+    loop {
+        end = after(bytes, end, |byte| byte == b'_' || byte.is_ascii_alphanumeric());
+        let last = end.checked_sub(1).and_then(|last| bytes.get(last));
+        match (last, bytes.get(end)) {
+            (_, Some(b'.')) if digit(end + 1) => end += 1,
+            // `1e-5`: the sign belongs to the exponent.
+            (Some(b'e' | b'E'), Some(b'+' | b'-')) if digit(end + 1) => end += 1,
+            _ => return end,
+        }
     }
 }
 
@@ -165,14 +180,14 @@ pub(super) fn string_value(text: &str, standard: bool) -> Option<String> {
     let escaped = text.strip_prefix(['e', 'E']);
     let quoted = escaped.or_else(|| text.strip_prefix(['n', 'N'])).unwrap_or(text);
     let inner = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
-    let escapes = escaped.is_some() || (!standard && text.starts_with('\''));
+    let backslash = escaped.is_some() || (!standard && text.starts_with('\''));
     let mut value = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
         value.push(match c {
             // Of two, one.
             '\'' => chars.next().filter(|c| *c == '\'')?,
-            '\\' if escapes => match chars.next()? {
+            '\\' if backslash => match chars.next()? {
                 'n' => '\n',
                 't' => '\t',
                 'r' => '\r',

@@ -181,9 +181,7 @@ impl Declarations {
                 at.parenthesised()?;
                 let options = at.since(start).to_ascii_lowercase();
                 oids |= options.contains("(oids=true") || options.contains("(oids='true");
-            } else if at.word("using") || at.word("tablespace") {
-                at.name()?;
-            } else if foreign && at.word("server") {
+            } else if at.word("using") || at.word("tablespace") || foreign && at.word("server") {
                 at.name()?;
             } else if foreign && at.word("options") {
                 at.parenthesised()?;
@@ -202,13 +200,14 @@ impl Declarations {
 
     /// A new relation and the type of its rows.
     pub(super) fn add_relation(&mut self, name: Name, relation: Relation) -> Result<(), DdlError> {
-        if self.relations.contains_key(&name) {
+        if let Some(there) = self.relations.get(&name) {
             // A view that others need is made twice: first with its columns alone.
-            if relation.kind == Kind::View {
-                self.relations.insert(name, relation);
-                return Ok(());
-            }
-            return Err(DdlError::Twice { object: format!("table {name}") });
+            let again = relation.kind == Kind::View && there.kind == Kind::View;
+            return if again {
+                Ok(())
+            } else {
+                Err(DdlError::Twice { object: format!("table {name}") })
+            };
         }
         let mut row = Type::new(name.clone(), Form::Composite);
         row.storage = "extended";
