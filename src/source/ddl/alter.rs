@@ -1,10 +1,11 @@
 //! ALTER TABLE: what of it changes the catalog.
 
 use super::DdlError;
+use super::bounds::bound;
 use super::columns::{CheckMade, NotNull, after_not_null, check, default};
 use super::cursor::{Cursor, Written};
 use super::declare::Declarations;
-use super::tables::{Kind, bound};
+use super::tables::Kind;
 use crate::format::manifest::Name;
 
 impl Declarations {

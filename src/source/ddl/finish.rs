@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bounds::bound_in_utc;
 use super::columns::{Column, NotNull};
 use super::declare::Declarations;
 use super::keys::Index;
@@ -17,6 +18,12 @@ impl Declarations {
         let Self { scope, mut enums, relations, indexes, foreign_keys, mut notes, .. } = self;
         let mut keys = keys(&relations, &indexes);
         enums.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut relations = relations;
+        for (partition, bound) in bounds(&scope, &relations) {
+            if let Some(relation) = relations.get_mut(&partition) {
+                relation.bound = Some(bound);
+            }
+        }
         let mut tables = Vec::with_capacity(relations.len());
         for (name, relation) in relations {
             match relation.kind {
@@ -63,6 +70,15 @@ impl Declarations {
             notes: notes.into_iter().collect(),
         })
     }
+}
+
+/// The bounds of all partitions, times in UTC.
+fn bounds(scope: &Scope, relations: &BTreeMap<Name, Relation>) -> Vec<(Name, String)> {
+    let bounded = relations.iter().filter_map(|(name, relation)| {
+        let parent = relations.get(relation.partition_of.as_ref()?)?;
+        Some((name.clone(), bound_in_utc(scope, parent, relation.bound.as_deref()?)))
+    });
+    bounded.collect()
 }
 
 /// Primary key and unique keys of each table, sorted by name.

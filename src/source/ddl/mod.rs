@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::format::manifest::{Column, Enum, ForeignKey, Name, OwnedBy, Sequence, Table};
 
 mod alter;
+mod bounds;
 mod columns;
 mod cursor;
 mod declare;

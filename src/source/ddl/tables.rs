@@ -1,6 +1,7 @@
 //! Relations: CREATE TABLE in all its forms, and what children take over from their parents.
 
 use super::DdlError;
+use super::bounds::bound;
 use super::columns::{CheckMade, Column, Elements, NotNull, elements, merge};
 use super::cursor::Cursor;
 use super::declare::Declarations;
@@ -259,22 +260,4 @@ impl Relation {
             self.add_check(check);
         }
     }
-}
-
-/// `FOR VALUES ...` or `DEFAULT`, as it stands.
-pub(super) fn bound(at: &mut Cursor<'_>) -> Result<String, DdlError> {
-    let start = at.here();
-    if !at.word("default") {
-        at.expect(&["for", "values"])?;
-        match at.any_word().as_str() {
-            "IN" | "WITH" => at.parenthesised()?,
-            "FROM" => {
-                at.parenthesised()?;
-                at.expect(&["to"])?;
-                at.parenthesised()?;
-            }
-            _ => return Err(at.unexpected("IN, FROM or WITH")),
-        }
-    }
-    Ok(at.since(start).to_owned())
 }
