@@ -12,6 +12,7 @@
 //! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
 //!   (feature `postgres`, on by default).
 //! - [`profile`] has environments by name, containers, and folders of archives.
+//! - [`source`] reads what `pg_dump` wrote.
 //! - [`progress`] is how long work tells how far it is.
 //!
 //! Without default features the library needs no server, no async runtime and no TLS:
@@ -37,6 +38,7 @@ pub mod format;
 pub mod io;
 pub mod progress;
 pub mod repair;
+pub mod source;
 pub mod verify;
 
 #[cfg(feature = "postgres")]

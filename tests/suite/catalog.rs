@@ -86,7 +86,7 @@ fn binary_rows(run: &[u8], bytea: &[bool], out: &mut Vec<u8>) {
     }
 }
 
-const TYPES: &str = r#"
+pub(crate) const TYPES: &str = r#"
 CREATE SCHEMA s;
 CREATE EXTENSION hstore SCHEMA s;
 CREATE EXTENSION citext SCHEMA s;
@@ -168,7 +168,7 @@ fn binary_reading_gives_what_copy_prints() {
     }
 }
 
-const SHAPES: &str = r"
+pub(crate) const SHAPES: &str = r"
 CREATE SCHEMA s;
 CREATE COLLATION s.ci (provider = libc, locale = 'POSIX');
 CREATE DOMAIN s.code AS varchar(7) NOT NULL;
@@ -212,6 +212,19 @@ SELECT nextval('s.down'), nextval('s.down');
 CREATE SEQUENCE s.fresh START 7;
 ";
 
+pub(crate) const SHAPES_15: &str = "CREATE TABLE s.nd (a int UNIQUE NULLS NOT DISTINCT)";
+
+pub(crate) const SHAPES_18: &str = "
+CREATE TABLE s.late (v int, w int GENERATED ALWAYS AS (v * 2) VIRTUAL);
+INSERT INTO s.late VALUES (NULL);
+ALTER TABLE s.late ADD CONSTRAINT nn NOT NULL v NOT VALID;
+CREATE EXTENSION btree_gist SCHEMA s;
+CREATE TABLE s.temporal (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+CREATE TABLE s.booking (id int, during daterange,
+  FOREIGN KEY (id, PERIOD during) REFERENCES s.temporal (id, PERIOD during));
+CREATE TABLE s.loose (id int REFERENCES s.parent NOT ENFORCED);
+";
+
 /// Guards against keys that are none, columns that are gone, domains lost, and against rows of
 /// children being read with their parents.
 #[test]
@@ -221,18 +234,10 @@ fn the_catalog_says_what_is_there() {
         let db = server.database("shapes");
         server.psql(&db, SHAPES);
         if major >= 15 {
-            server.psql(&db, "CREATE TABLE s.nd (a int UNIQUE NULLS NOT DISTINCT)");
+            server.psql(&db, SHAPES_15);
         }
         if major >= 18 {
-            server.psql(&db, "
-                CREATE TABLE s.late (v int, w int GENERATED ALWAYS AS (v * 2) VIRTUAL);
-                INSERT INTO s.late VALUES (NULL);
-                ALTER TABLE s.late ADD CONSTRAINT nn NOT NULL v NOT VALID;
-                CREATE EXTENSION btree_gist SCHEMA s;
-                CREATE TABLE s.temporal (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
-                CREATE TABLE s.booking (id int, during daterange,
-                  FOREIGN KEY (id, PERIOD during) REFERENCES s.temporal (id, PERIOD during));
-                CREATE TABLE s.loose (id int REFERENCES s.parent NOT ENFORCED);");
+            server.psql(&db, SHAPES_18);
         }
         block_on(async {
             let snapshot = Snapshot::take(&params(server, &db), WAIT).await.unwrap();

@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod cli;
 mod compare;
+mod ddl;
 mod declared;
 mod docker;
 mod drill;

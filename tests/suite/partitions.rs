@@ -4,7 +4,7 @@
 use crate::PGARK;
 use crate::support::{Server, ok};
 
-const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
 SET TimeZone = 'Asia/Phnom_Penh';
 CREATE TABLE days (at date) PARTITION BY RANGE (at);
 CREATE TABLE days_old PARTITION OF days FOR VALUES FROM (MINVALUE) TO ('0001-01-01');

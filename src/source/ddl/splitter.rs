@@ -1,0 +1,632 @@
+//! Cutting SQL into statements by the lexical rules of `PostgreSQL` (manual 4.1) and `psql`.
+//!
+//! It knows strings (`'...'`, `E'...'`, and what `standard_conforming_strings` makes of a
+//! backslash), dollar quotes, quoted identifiers, nested comments, parentheses (the statements of
+//! a rule are within some) and the bodies of SQL-standard functions (`BEGIN ATOMIC ... END`), the
+//! last by the same means as `psql`: words at the beginning of the statement, and BEGIN, CASE and
+//! END outside of parentheses. A statement ends with the semicolon that is in none of these.
+//!
+//! It reads bytes of any encoding in which ASCII bytes stand for ASCII alone (each that a server
+//! can have), in pieces of any size, and keeps a few bytes of them.
+
+use super::DdlError;
+
+/// What has been read to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// A statement, its semicolon the last byte.
+    Statement,
+    /// A command to `psql`: a backslash where a statement could begin, and all to the end of the
+    /// line, the line end included.
+    Command,
+}
+
+/// A part of a text. What is before a statement or command (white space, comments) belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece<'a> {
+    /// A statement with its semicolon.
+    Statement(&'a str),
+    /// A command to `psql`, such as `\connect shop`, with its line end.
+    Command(&'a str),
+}
+
+/// Longer tags of dollar quotes are refused; `pg_dump` writes a few bytes.
+const TAG: usize = 256;
+
+/// Words as long as this or longer are none that matter here.
+const WORD: usize = 12;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Between tokens.
+    Plain,
+    /// In a word or number. The first bytes of a word are in `Splitter::word`.
+    Word,
+    /// After `-`, `/`.
+    Minus,
+    Slash,
+    LineComment,
+    /// In a comment this deep; the byte before, if it matters.
+    Comment(u32, u8),
+    String {
+        escapes: bool,
+    },
+    /// After a backslash in a string.
+    Escape,
+    /// After the quote that ends a string with escapes, unless another follows, or, after a line
+    /// end (`newline`), the string goes on.
+    AfterString {
+        newline: bool,
+        adjacent: bool,
+    },
+    Identifier,
+    /// After a `$` that is no part of a word; the tag so far is in `Splitter::tag`.
+    Tag,
+    /// In a dollar quote, with so many bytes of what closes it seen.
+    Dollar(usize),
+    Command,
+}
+
+/// Finds where statements end, in pieces of any size.
+#[derive(Clone, Debug)]
+pub struct Splitter {
+    state: State,
+    standard_strings: bool,
+    parens: u32,
+    begins: u32,
+    /// Nothing but white space and comments so far.
+    empty: bool,
+    word: [u8; WORD],
+    word_len: usize,
+    /// Initials of the first words of the statement, as far as they may make a function, and how
+    /// many words there were.
+    heads: [u8; 4],
+    words: usize,
+    tag: Vec<u8>,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Splitter {
+    /// At the beginning of a text; `standard_conforming_strings` is on.
+    pub fn new() -> Self {
+        Self {
+            state: State::Plain,
+            standard_strings: true,
+            parens: 0,
+            begins: 0,
+            empty: true,
+            word: [0; WORD],
+            word_len: 0,
+            heads: [0; 4],
+            words: 0,
+            tag: Vec::new(),
+        }
+    }
+
+    /// What `SET standard_conforming_strings` says: whether a backslash in `'...'` is just one.
+    pub fn set_standard_strings(&mut self, on: bool) {
+        self.standard_strings = on;
+    }
+
+    /// Whether nothing but white space and whole comments has been read since the last end.
+    pub fn is_between(&self) -> bool {
+        self.empty && matches!(self.state, State::Plain | State::LineComment)
+    }
+
+    /// Reads on to the next end or to the end of `bytes`: how many bytes of them were read, and
+    /// what ended there, if anything did. Call it again with the rest.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<End>), DdlError> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            // Most bytes are within strings, quotes and comments, where only a few matter.
+            let skip = match self.state {
+                State::String { escapes: false } => memchr::memchr(b'\'', rest),
+                State::String { escapes: true } => memchr::memchr2(b'\'', b'\\', rest),
+                State::Identifier => memchr::memchr(b'"', rest),
+                State::Dollar(0) => memchr::memchr(b'$', rest),
+                State::LineComment => memchr::memchr2(b'\n', b'\r', rest),
+                State::Command => memchr::memchr(b'\n', rest),
+                _ => Some(0),
+            };
+            match skip {
+                None => return Ok((bytes.len(), None)),
+                Some(0) => {}
+                Some(skip) => {
+                    at += skip;
+                    continue;
+                }
+            }
+            at += 1;
+            if let Some(end) = self.byte(byte)? {
+                self.restart();
+                return Ok((at, Some(end)));
+            }
+        }
+        Ok((at, None))
+    }
+
+    /// At the end of the text: what ended with it, if anything did.
+    pub fn finish(&self) -> Result<Option<End>, DdlError> {
+        let within = match self.state {
+            State::Command => return Ok(Some(End::Command)),
+            State::String { .. } | State::Escape => "a quoted string",
+            State::Identifier => "a quoted identifier",
+            State::Dollar(_) => "a dollar quote",
+            State::Comment(..) => "a comment",
+            _ if self.empty && self.is_between() => return Ok(None),
+            _ => "a statement",
+        };
+        Err(DdlError::Cut { within })
+    }
+
+    fn restart(&mut self) {
+        let tag = std::mem::take(&mut self.tag);
+        *self = Self { standard_strings: self.standard_strings, tag, ..Self::new() };
+        self.tag.clear();
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<Option<End>, DdlError> {
+        match self.state {
+            State::Plain => return Ok(self.plain(byte)),
+            State::Word => {
+                // A number ends before what cannot be in one, and a dollar quote may follow.
+                let number = self.word.first().is_some_and(u8::is_ascii_digit);
+                if is_word(byte) && !(number && (byte == b'$' || byte >= 0x80)) {
+                    if let Some(place) = self.word.get_mut(self.word_len) {
+                        *place = byte.to_ascii_lowercase();
+                        self.word_len += 1;
+                    }
+                    return Ok(None);
+                }
+                let escapes = self.word.get(..self.word_len) == Some(b"e".as_slice());
+                self.end_word();
+                if byte == b'\'' && escapes {
+                    self.state = State::String { escapes: true };
+                    return Ok(None);
+                }
+                self.state = State::Plain;
+                return Ok(self.plain(byte));
+            }
+            State::Minus if byte == b'-' => self.state = State::LineComment,
+            State::Slash if byte == b'*' => self.state = State::Comment(1, 0),
+            State::Minus | State::Slash => {
+                self.empty = false;
+                self.state = State::Plain;
+                return Ok(self.plain(byte));
+            }
+            State::LineComment => {
+                if matches!(byte, b'\n' | b'\r') {
+                    self.state = State::Plain;
+                }
+            }
+            State::Comment(depth, before) => {
+                self.state = match (before, byte) {
+                    (b'*', b'/') if depth == 1 => State::Plain,
+                    (b'*', b'/') => State::Comment(depth - 1, 0),
+                    (b'/', b'*') => State::Comment(depth.saturating_add(1), 0),
+                    _ => State::Comment(depth, byte),
+                };
+            }
+            State::String { escapes } => match byte {
+                b'\'' if escapes => {
+                    self.state = State::AfterString { newline: false, adjacent: true };
+                }
+                // Another quote opens it again.
+                b'\'' => self.state = State::Plain,
+                b'\\' if escapes => self.state = State::Escape,
+                _ => {}
+            },
+            State::Escape => self.state = State::String { escapes: true },
+            State::AfterString { newline, adjacent } => match byte {
+                b'\'' if newline || adjacent => self.state = State::String { escapes: true },
+                b'\n' | b'\r' => {
+                    self.state = State::AfterString { newline: true, adjacent: false };
+                }
+                b' ' | b'\t' | 0x0b | 0x0c => {
+                    self.state = State::AfterString { newline, adjacent: false };
+                }
+                _ => {
+                    self.state = State::Plain;
+                    return Ok(self.plain(byte));
+                }
+            },
+            State::Identifier => {
+                if byte == b'"' {
+                    self.state = State::Plain;
+                }
+            }
+            State::Tag => {
+                if byte == b'$' {
+                    self.state = State::Dollar(0);
+                } else if byte == b'_'
+                    || byte >= 0x80
+                    || byte.is_ascii_alphabetic()
+                    || (byte.is_ascii_digit() && !self.tag.is_empty())
+                {
+                    if self.tag.len() == TAG {
+                        return Err(DdlError::NotUnderstood {
+                            statement: format!("${}", String::from_utf8_lossy(&self.tag)),
+                            problem: format!("a dollar quote's tag of more than {TAG} bytes"),
+                        });
+                    }
+                    self.tag.push(byte);
+                } else {
+                    // `$1`, or a dollar that is nothing; what follows it is a word.
+                    let tag = std::mem::take(&mut self.tag);
+                    self.word_len = tag.len().min(WORD);
+                    for (place, byte) in self.word.iter_mut().zip(&tag) {
+                        *place = byte.to_ascii_lowercase();
+                    }
+                    self.state = if tag.is_empty() { State::Plain } else { State::Word };
+                    return self.byte(byte);
+                }
+            }
+            State::Dollar(seen) => {
+                // The tag holds no `$`: one that does not belong there may begin what closes.
+                self.state = match seen {
+                    0 if byte == b'$' => State::Dollar(1),
+                    0 => State::Dollar(0),
+                    _ if self.tag.get(seen - 1) == Some(&byte) => State::Dollar(seen + 1),
+                    _ if byte == b'$' && seen == self.tag.len() + 1 => {
+                        self.tag.clear();
+                        State::Plain
+                    }
+                    _ if byte == b'$' => State::Dollar(1),
+                    _ => State::Dollar(0),
+                };
+            }
+            State::Command => {
+                if byte == b'\n' {
+                    return Ok(Some(End::Command));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A byte between tokens.
+    fn plain(&mut self, byte: u8) -> Option<End> {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => return None,
+            b'-' => {
+                self.state = State::Minus;
+                return None;
+            }
+            b'/' => {
+                self.state = State::Slash;
+                return None;
+            }
+            b'\\' if self.empty => {
+                self.state = State::Command;
+                self.empty = false;
+                return None;
+            }
+            b'\'' => self.state = State::String { escapes: !self.standard_strings },
+            b'"' => self.state = State::Identifier,
+            b'$' => {
+                self.tag.clear();
+                self.state = State::Tag;
+            }
+            b'(' => self.parens = self.parens.saturating_add(1),
+            b')' => self.parens = self.parens.saturating_sub(1),
+            b';' if self.parens == 0 && self.begins == 0 => return Some(End::Statement),
+            _ if is_word(byte) => {
+                self.state = State::Word;
+                self.word_len = 0;
+                if let Some(place) = self.word.first_mut() {
+                    *place = byte.to_ascii_lowercase();
+                    self.word_len = 1;
+                }
+            }
+            _ => {}
+        }
+        self.empty = false;
+        None
+    }
+
+    /// `psql` counts BEGIN, CASE and END where the statement began with CREATE [OR REPLACE]
+    /// FUNCTION or PROCEDURE.
+    fn end_word(&mut self) {
+        let word = self.word.get(..self.word_len).unwrap_or_default();
+        let counts = matches!(word, b"create" | b"or" | b"replace" | b"function" | b"procedure");
+        if let (true, Some(head), Some(initial)) =
+            (counts, self.heads.get_mut(self.words), word.first())
+        {
+            *head = *initial;
+        }
+        self.words = self.words.saturating_add(1);
+        let function =
+            matches!(self.heads, [b'c', b'f' | b'p', _, _] | [b'c', b'o', b'r', b'f' | b'p']);
+        if !function || self.parens > 0 {
+            return;
+        }
+        match word {
+            b"begin" => self.begins = self.begins.saturating_add(1),
+            b"case" if self.begins > 0 => self.begins = self.begins.saturating_add(1),
+            b"end" => self.begins = self.begins.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// Part of a word or number. A `$` is one but not at the beginning, where it is seen before this.
+fn is_word(byte: u8) -> bool {
+    byte == b'_' || byte == b'$' || byte >= 0x80 || byte.is_ascii_alphanumeric()
+}
+
+/// The pieces of `text`, which they cover but for white space and comments at its end. A
+/// `SET standard_conforming_strings` is obeyed. After an error there is no more.
+pub fn statements(text: &str) -> Statements<'_> {
+    Statements { rest: text, splitter: Splitter::new(), done: false }
+}
+
+/// See [`statements`].
+#[derive(Clone, Debug)]
+pub struct Statements<'a> {
+    rest: &'a str,
+    splitter: Splitter,
+    done: bool,
+}
+
+impl<'a> Iterator for Statements<'a> {
+    type Item = Result<Piece<'a>, DdlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let ended = match self.splitter.push(self.rest.as_bytes()) {
+            Ok((read, Some(end))) => Ok(Some((read, end))),
+            Ok((read, None)) => {
+                self.done = true;
+                self.splitter.finish().map(|end| end.map(|end| (read, end)))
+            }
+            Err(error) => Err(error),
+        };
+        let (read, end) = match ended {
+            Ok(Some(found)) => found,
+            Ok(None) => return None,
+            Err(error) => {
+                self.done = true;
+                return Some(Err(error));
+            }
+        };
+        // An end is behind an ASCII byte, or behind all of it.
+        let (piece, rest) = self.rest.split_at_checked(read).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        Some(Ok(match end {
+            End::Command => Piece::Command(piece),
+            End::Statement => {
+                if let Some(on) = super::standard_strings(piece) {
+                    self.splitter.set_standard_strings(on);
+                }
+                Piece::Statement(piece)
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn split(text: &str) -> Vec<Piece<'_>> {
+        statements(text).map(Result::unwrap).collect()
+    }
+
+    fn ends(text: &str) -> Vec<&str> {
+        let texts = split(text).into_iter().map(|piece| match piece {
+            Piece::Statement(text) | Piece::Command(text) => text.trim(),
+        });
+        texts.collect()
+    }
+
+    /// Guards against a semicolon that ends nothing being taken for an end, and the other way.
+    #[test]
+    fn semicolons_that_end_and_that_do_not() {
+        for (text, expected) in [
+            ("a; b;", vec!["a;", "b;"]),
+            ("'a;''b;' ; c;", vec!["'a;''b;' ;", "c;"]),
+            ("'a\\'; b;", vec!["'a\\';", "b;"]),
+            ("E'a\\';' ; e'\\\\'; b;", vec!["E'a\\';' ;", "e'\\\\';", "b;"]),
+            ("E'a'\n'\\';b' ;", vec!["E'a'\n'\\';b' ;"]),
+            ("be'\\'; c;", vec!["be'\\';", "c;"]),
+            ("U&'\\'; c;", vec!["U&'\\';", "c;"]),
+            ("\"a;\"\"b;\" ; c;", vec!["\"a;\"\"b;\" ;", "c;"]),
+            (
+                "$$ ; $$; $a$ ; $$ ; $b$ $a$; x$a$; y;",
+                vec!["$$ ; $$;", "$a$ ; $$ ; $b$ $a$;", "x$a$;", "y;"],
+            ),
+            ("$a$ $a $a$; $1; $é_1$;$é_1$;", vec!["$a$ $a $a$;", "$1;", "$é_1$;$é_1$;"]),
+            ("-- a;\nb; /* ; /* ; */ ; */ c;", vec!["-- a;\nb;", "/* ; /* ; */ ; */ c;"]),
+            ("a - b; a / b; a -/* ; */- b;", vec!["a - b;", "a / b;", "a -/* ; */- b;"]),
+            ("r (a; b;); c;", vec!["r (a; b;);", "c;"]),
+            (
+                "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN 1 THEN 2 END; END; c;",
+                vec![
+                    "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN 1 THEN 2 END; END;",
+                    "c;",
+                ],
+            ),
+            (
+                "create procedure p() begin atomic select 1; end; BEGIN; END;",
+                vec!["create procedure p() begin atomic select 1; end;", "BEGIN;", "END;"],
+            ),
+            ("create table begin (a); c;", vec!["create table begin (a);", "c;"]),
+            (
+                "create function f(begin int) as 'x'; c;",
+                vec!["create function f(begin int) as 'x';", "c;"],
+            ),
+            ("\\connect a;b\na;\n  \\restrict x\n", vec!["\\connect a;b", "a;", "\\restrict x"]),
+            ("a \\b ; c;", vec!["a \\b ;", "c;"]),
+            (
+                "SET standard_conforming_strings = off; 'a\\'; b'; c;",
+                vec!["SET standard_conforming_strings = off;", "'a\\'; b';", "c;"],
+            ),
+        ] {
+            assert_eq!(ends(text), expected, "{text}");
+        }
+        assert_eq!(split("\\a\nb;"), [Piece::Command("\\a\n"), Piece::Statement("b;")]);
+    }
+
+    /// Guards against a dump that was cut short passing for a whole one.
+    #[test]
+    fn a_text_that_ends_too_soon() {
+        for (text, within) in [
+            ("a; b", "a statement"),
+            ("a; b 'c", "a quoted string"),
+            ("a; E'c\\", "a quoted string"),
+            ("a; \"c", "a quoted identifier"),
+            ("a; $x$ c $x", "a dollar quote"),
+            ("a; /* b", "a comment"),
+            ("a; (b;", "a statement"),
+            ("a; $x", "a statement"),
+            ("CREATE FUNCTION f() BEGIN ATOMIC;", "a statement"),
+        ] {
+            let last = statements(text).last().unwrap();
+            assert_eq!(last, Err(DdlError::Cut { within }), "{text}");
+        }
+        for text in ["", " \n", "a; -- b", "a;\n-- b\n/* c */ "] {
+            assert!(statements(text).all(|piece| piece.is_ok()), "{text}");
+        }
+        let tag = format!("${}$", "x".repeat(TAG + 1));
+        assert!(matches!(statements(&tag).next(), Some(Err(DdlError::NotUnderstood { .. }))));
+    }
+
+    /// Fragments that matter, in any order.
+    fn hostile() -> impl Strategy<Value = String> {
+        let fragments = [
+            "'",
+            "''",
+            "\"",
+            "$",
+            "$a$",
+            "$$",
+            "\\",
+            "E'",
+            "e",
+            "U&",
+            ";",
+            "(",
+            ")",
+            "--",
+            "/*",
+            "*/",
+            "\n",
+            "\r",
+            " ",
+            "begin",
+            "END ",
+            "case ",
+            "CREATE FUNCTION ",
+            "or replace ",
+            "1",
+            "a",
+            "é",
+            "\u{1F600}",
+            "\0",
+            "/",
+            "*",
+            "-",
+            ".",
+            ",",
+            "[",
+            "]",
+        ];
+        proptest::collection::vec(proptest::sample::select(fragments.to_vec()), 0..60)
+            .prop_map(|parts| parts.concat())
+    }
+
+    fn in_pieces(
+        text: &[u8],
+        cuts: &[usize],
+    ) -> (Vec<(usize, End)>, Result<Option<End>, DdlError>) {
+        let mut splitter = Splitter::new();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let mut found = Vec::new();
+        for pair in cuts.windows(2) {
+            let mut at = pair[0];
+            while at < pair[1] {
+                let (read, end) = splitter.push(&text[at..pair[1]]).unwrap();
+                assert!(read > 0, "no progress");
+                at += read;
+                found.extend(end.map(|end| (at, end)));
+            }
+        }
+        (found, splitter.finish())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        /// Guards against a state that is lost between two reads.
+        #[test]
+        fn cut_anywhere(text in hostile(), cuts in proptest::collection::vec(0_usize..1000, 0..8)) {
+            let whole = in_pieces(text.as_bytes(), &[]);
+            prop_assert_eq!(&in_pieces(text.as_bytes(), &cuts), &whole);
+            let every: Vec<usize> = (0..text.len()).collect();
+            prop_assert_eq!(&in_pieces(text.as_bytes(), &every), &whole);
+        }
+
+        /// Guards against bytes that are lost, given twice, or never given.
+        #[test]
+        fn the_pieces_cover_the_text(text in hostile()) {
+            let mut covered = String::new();
+            let mut failed = false;
+            for piece in statements(&text) {
+                match piece {
+                    Ok(Piece::Statement(piece) | Piece::Command(piece)) => covered.push_str(piece),
+                    Err(_) => failed = true,
+                }
+            }
+            prop_assert!(text.starts_with(&covered));
+            if !failed {
+                let rest = &text[covered.len()..];
+                prop_assert!(super::super::lex::token(rest, 0, true).kind == super::super::lex::Kind::End, "{rest:?}");
+            }
+        }
+
+        /// Guards against the splitter and the tokens disagreeing: within a statement, its last
+        /// token is the semicolon.
+        #[test]
+        fn tokens_agree(text in hostile()) {
+            for piece in statements(&text) {
+                let Ok(Piece::Statement(piece)) = piece else { continue };
+                let (mut at, mut last) = (0, 0);
+                loop {
+                    let token = super::super::lex::token(piece, at, true);
+                    if token.kind == super::super::lex::Kind::End { break; }
+                    (at, last) = (token.end, token.start);
+                }
+                prop_assert_eq!(last, piece.len() - 1, "{:?}", piece);
+            }
+        }
+    }
+
+    /// Guards against depth or size costing memory or time.
+    #[test]
+    fn deep_and_long() {
+        let deep = format!("a {}{};", "(".repeat(1 << 20), ")".repeat(1 << 20));
+        assert_eq!(split(&deep).len(), 1);
+        let comments = format!("{}{} a;", "/*".repeat(1 << 20), "*/".repeat(1 << 20));
+        assert_eq!(split(&comments).len(), 1);
+        let many = "a;".repeat(1 << 18);
+        assert_eq!(split(&many).len(), 1 << 18);
+        let mut splitter = Splitter::new();
+        let long = vec![b'x'; 1 << 16];
+        for _ in 0..256 {
+            assert_eq!(splitter.push(&long).unwrap(), (long.len(), None));
+        }
+        assert!(splitter.tag.capacity() <= TAG);
+    }
+}

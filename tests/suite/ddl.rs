@@ -1,0 +1,220 @@
+//! What the DDL of `pg_dump` declares, against the catalog of the database that it is of, field by
+//! field. Guards against a type, a key or a reference that a dump says and we do not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pgark::format::manifest::{Name, Table};
+use pgark::pg::catalog::Catalog;
+use pgark::pg::{Params, Snapshot};
+use pgark::source::ddl::{Declarations, Declared, Piece, statements};
+
+use super::catalog::{SHAPES, SHAPES_15, SHAPES_18, TYPES};
+use super::roundtrip::load_sample;
+use crate::support::{Server, root};
+
+fn catalog(server: &Server, database: &str) -> Catalog {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let params = Params::resolve(Some(&server.url(database))).unwrap();
+    runtime.block_on(async {
+        let snapshot = Snapshot::take(&params, Duration::from_secs(20)).await.unwrap();
+        snapshot.read_catalog().await.unwrap()
+    })
+}
+
+/// What a dump of the schema declares, columns in the order in which its rows come.
+fn declared(sql: &str) -> Declared {
+    let mut found = Declarations::new();
+    for piece in statements(sql) {
+        if let Piece::Statement(statement) = piece.unwrap() {
+            found.statement(statement).unwrap();
+        }
+    }
+    found.finish().unwrap()
+}
+
+/// Every difference, a line each.
+fn differences(catalog: &Catalog, declared: &Declared) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    let mut differ = |what: String, live: String, ours: String| {
+        if live != ours {
+            out.insert(format!("{what}: {live} / {ours}"));
+        }
+    };
+    differ("enums".into(), format!("{:?}", catalog.enums), format!("{:?}", declared.enums));
+    let ours: BTreeMap<&Name, &Table> = declared.tables.iter().map(|it| (&it.name, it)).collect();
+    let names = |tables: &[Table]| -> Vec<String> {
+        tables.iter().map(|table| table.name.to_string()).collect()
+    };
+    differ(
+        "tables".into(),
+        format!("{:?}", names(&catalog.tables)),
+        format!("{:?}", names(&declared.tables)),
+    );
+    for live in &catalog.tables {
+        let Some(ours) = ours.get(&live.name) else { continue };
+        let name = &live.name;
+        let columns = |table: &Table| -> Vec<String> {
+            table.columns.iter().map(|column| column.name.clone()).collect()
+        };
+        differ(
+            format!("columns of {name}"),
+            format!("{:?}", columns(live)),
+            format!("{:?}", columns(ours)),
+        );
+        for column in &live.columns {
+            let Some(other) = ours.columns.iter().find(|it| it.name == column.name) else {
+                continue;
+            };
+            // A field that is new is compared too: each is in the text of `Debug`.
+            let fields =
+                |text: String| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+            let (a, b) = (fields(format!("{column:#?}")), fields(format!("{other:#?}")));
+            for (a, b) in a.iter().zip(&b) {
+                differ(format!("{name}.{}", column.name), a.trim().into(), b.trim().into());
+            }
+            differ(
+                format!("{name}.{} lines", column.name),
+                a.len().to_string(),
+                b.len().to_string(),
+            );
+        }
+        let rest = |table: &Table| {
+            let rest = Table { columns: Vec::new(), data: None, ..table.clone() };
+            format!("{rest:#?}").lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (a, b) = (rest(live), rest(ours));
+        for (a, b) in a.iter().zip(&b) {
+            differ(format!("{name}"), a.trim().into(), b.trim().into());
+        }
+        differ(format!("{name} lines"), a.len().to_string(), b.len().to_string());
+    }
+    let keys = |keys: &[_]| format!("{keys:#?}");
+    differ("foreign keys".into(), keys(&catalog.foreign_keys), keys(&declared.foreign_keys));
+    let sequences = |found: Vec<String>| format!("{found:#?}");
+    differ(
+        "sequences".into(),
+        sequences(
+            (catalog.sequences.iter())
+                .map(|it| format!("{} {} {:?}", it.name, it.increment, it.owned_by))
+                .collect(),
+        ),
+        sequences(
+            (declared.sequences.iter())
+                .map(|it| format!("{} {} {:?}", it.name, it.increment, it.owned_by))
+                .collect(),
+        ),
+    );
+    let mut notes = catalog.notes.clone();
+    notes.sort();
+    differ("notes".into(), format!("{notes:?}"), format!("{:?}", declared.notes));
+    let database = declared.database.clone().unwrap_or_default();
+    let source = &catalog.source;
+    for (what, live, ours) in [
+        ("name", Some(&source.database), Some(&database.name)),
+        ("encoding", Some(&source.encoding), database.encoding.as_ref()),
+        ("collate", Some(&source.collate), database.collate.as_ref()),
+        ("ctype", Some(&source.ctype), database.ctype.as_ref()),
+        ("provider", Some(&source.locale_provider), Some(&database.provider)),
+        ("locale", source.locale.as_ref(), database.locale.as_ref()),
+        ("client encoding", Some(&source.encoding), declared.client_encoding.as_ref()),
+    ] {
+        differ(what.into(), format!("{live:?}"), format!("{ours:?}"));
+    }
+    out
+}
+
+/// Names as COPY lists them, with dots or commas between.
+fn names(mut list: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    while !list.is_empty() {
+        if let Some(rest) = list.strip_prefix('"') {
+            let end = rest.replace("\"\"", "  ").find('"').unwrap();
+            out.push(rest[..end].replace("\"\"", "\""));
+            list = &rest[end + 1..];
+        } else {
+            let end = list.find([',', '.']).unwrap_or(list.len());
+            out.push(list[..end].to_owned());
+            list = &list[end..];
+        }
+        list = list.trim_start_matches([',', '.', ' ']);
+    }
+    out
+}
+
+fn compare(server: &Server, database: &str) -> BTreeSet<String> {
+    let dump = server.pg_dump(database, &["--schema-only", "--create"]);
+    let catalog = catalog(server, database);
+    let mut declared = declared(&dump);
+    let mut copies = 0;
+    // The rows' COPY has the order of the columns.
+    for line in server.pg_dump(database, &["--data-only"]).lines() {
+        let head = line.strip_prefix("COPY ").and_then(|line| line.strip_suffix(") FROM stdin;"));
+        let Some((table, columns)) = head.and_then(|head| head.split_once(" (")) else { continue };
+        let [schema, table] = names(table).try_into().unwrap();
+        declared.set_order(&Name::new(schema, table), &names(columns)).unwrap();
+        copies += 1;
+    }
+    assert!(copies > 0);
+    differences(&catalog, &declared)
+}
+
+const VERSIONS: [u32; 4] = [14, 15, 17, 18];
+
+#[test]
+fn the_shapes_of_tables() {
+    for major in VERSIONS {
+        let server = Server::shared(major);
+        let database = server.database("shapes");
+        server.psql(&database, SHAPES);
+        if major >= 15 {
+            server.psql(&database, SHAPES_15);
+        }
+        if major >= 18 {
+            server.psql(&database, SHAPES_18);
+        }
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+    }
+}
+
+#[test]
+fn every_type() {
+    for major in VERSIONS {
+        let server = Server::shared(major);
+        let database = server.database("types");
+        server.psql(&database, TYPES);
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+        let database = server.database("types");
+        server.load(&database, &root().join("fixtures/types/all-types.sql"));
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+    }
+}
+
+#[test]
+fn every_object() {
+    for major in VERSIONS {
+        let server = Server::shared(major);
+        let database = server.database("objects");
+        server.load(&database, &root().join("tests/support/every_object.sql"));
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+    }
+}
+
+#[test]
+fn partitions_and_the_sample() {
+    for major in VERSIONS {
+        let server = Server::shared(major);
+        let database = server.database("parts");
+        server.psql(&database, super::partitions::SCHEMA);
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+        let database = server.database("sample");
+        load_sample(server, &database);
+        let found = compare(server, &database);
+        assert!(found.is_empty(), "{major}: {found:#?}");
+    }
+}
