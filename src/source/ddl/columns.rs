@@ -203,10 +203,10 @@ pub(super) fn after_not_null(at: &mut Cursor<'_>) -> Result<NotNull, DdlError> {
 /// An expression up to what may follow it. The server puts parentheses around all that has such
 /// words in it.
 fn expression(at: &mut Cursor<'_>) -> Result<String, DdlError> {
-    let start = at.here();
+    let start = at.behind_space();
     at.pass(|at| at.are(&["not", "null"]) || at.is("constraint") || at.is("collate"))?;
     let text = at.since(start);
-    if text.is_empty() { Err(at.unexpected("an expression")) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err(at.unexpected("an expression")) } else { Ok(text.to_owned()) }
 }
 
 /// What a default says: `NULL` is none.
@@ -251,7 +251,7 @@ pub(super) fn options(at: &mut Cursor<'_>, scope: &Scope) -> Result<Options, Ddl
 /// What is within the outermost parentheses.
 fn within(text: &str) -> &str {
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    inner.unwrap_or(text).trim()
+    inner.unwrap_or(text)
 }
 
 /// The fields of a composite type: `( name type [COLLATE ...], ... )`.
