@@ -149,8 +149,10 @@ fn element(
         found.not_null.push((column, after_not_null(at)?));
         return Ok(());
     }
-    if name.is_some() {
-        return Err(at.unexpected("CHECK or NOT NULL"));
+    // Reserved words: a column of such a name is in quotes.
+    let reserved = ["like", "primary", "unique", "foreign"];
+    if name.is_some() || reserved.iter().any(|word| at.is(word)) {
+        return Err(at.unexpected("a column, CHECK or NOT NULL"));
     }
     let name = at.name()?;
     if typed {
