@@ -114,7 +114,7 @@ impl Declarations {
         let column = relation.column(&name);
         let column = column.ok_or_else(|| here.undeclared(format!("column {name} of {table}")))?;
         if at.words(&["set", "default"]) {
-            let start = at.here();
+            let start = at.behind_space();
             at.pass(|_| false)?;
             column.default = default(at.since(start));
         } else if at.words(&["drop", "default"]) {

@@ -1,4 +1,5 @@
-//! Partition keys and bounds: as they stand, but for times, which a dump has in another zone.
+//! Partition bounds and expressions: as they stand, but for times, which a dump has in the time zone
+//! of its session.
 
 use super::DdlError;
 use super::cursor::Cursor;
@@ -59,6 +60,34 @@ pub(super) fn bound_in_utc(scope: &Scope, parent: &Relation, bound: &str) -> Str
             None => out.push_str(text),
         }
         at = found.end;
+    }
+}
+
+/// An expression as a session in UTC writes it: its constants of type `timestamptz`. Those within
+/// arrays stay as they are.
+pub(super) fn expression_in_utc(text: &str) -> String {
+    let (mut out, mut at) = (String::new(), 0);
+    loop {
+        let found = token(text, at, true);
+        out.push_str(text.get(at..found.end).unwrap_or_default());
+        at = found.end;
+        match found.kind {
+            Kind::End => return out,
+            Kind::String => {}
+            _ => continue,
+        }
+        let after = text.get(at..).unwrap_or_default();
+        let Some(cast) = after.strip_prefix("::timestamp") else { continue };
+        // `timestamp(3) with time zone`
+        let cast = cast.strip_prefix('(').and_then(|it| it.split_once(')')).map_or(cast, |it| it.1);
+        let zoned = cast.strip_prefix(" with time zone").is_some_and(|it| !it.starts_with('['));
+        let value = text.get(found.start..found.end).and_then(|text| string_value(text, true));
+        if let (true, Some(time)) = (zoned, value.as_deref().and_then(in_utc)) {
+            out.truncate(out.len() - (found.end - found.start));
+            out.push('\'');
+            out.push_str(&time);
+            out.push('\'');
+        }
     }
 }
 

@@ -149,8 +149,10 @@ fn element(
         found.not_null.push((column, after_not_null(at)?));
         return Ok(());
     }
-    if name.is_some() {
-        return Err(at.unexpected("CHECK or NOT NULL"));
+    // Reserved words: a column of such a name is in quotes.
+    let reserved = ["like", "primary", "unique", "foreign"];
+    if name.is_some() || reserved.iter().any(|word| at.is(word)) {
+        return Err(at.unexpected("a column, CHECK or NOT NULL"));
     }
     let name = at.name()?;
     if typed {
@@ -203,10 +205,10 @@ pub(super) fn after_not_null(at: &mut Cursor<'_>) -> Result<NotNull, DdlError> {
 /// An expression up to what may follow it. The server puts parentheses around all that has such
 /// words in it.
 fn expression(at: &mut Cursor<'_>) -> Result<String, DdlError> {
-    let start = at.here();
+    let start = at.behind_space();
     at.pass(|at| at.are(&["not", "null"]) || at.is("constraint") || at.is("collate"))?;
     let text = at.since(start);
-    if text.is_empty() { Err(at.unexpected("an expression")) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err(at.unexpected("an expression")) } else { Ok(text.to_owned()) }
 }
 
 /// What a default says: `NULL` is none.
@@ -251,7 +253,7 @@ pub(super) fn options(at: &mut Cursor<'_>, scope: &Scope) -> Result<Options, Ddl
 /// What is within the outermost parentheses.
 fn within(text: &str) -> &str {
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    inner.unwrap_or(text).trim()
+    inner.unwrap_or(text)
 }
 
 /// The fields of a composite type: `( name type [COLLATE ...], ... )`.

@@ -12,6 +12,8 @@ const SHOWN: usize = 80;
 pub(super) struct Cursor<'a> {
     text: &'a str,
     standard: bool,
+    /// Where the token before the next one ends.
+    before: usize,
     next: Token,
 }
 
@@ -36,7 +38,7 @@ impl std::fmt::Display for Written {
 impl<'a> Cursor<'a> {
     /// At the first token. `standard` is `standard_conforming_strings`.
     pub(super) fn new(text: &'a str, standard: bool) -> Self {
-        Self { text, standard, next: token(text, 0, standard) }
+        Self { text, standard, before: 0, next: token(text, 0, standard) }
     }
 
     /// The beginning of the statement, for an error.
@@ -88,7 +90,15 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn advance(&mut self) {
+        self.before = self.next.end;
         self.next = token(self.text, self.next.end, self.standard);
+    }
+
+    /// Where an expression begins that one space stands before: the server begins some of its own
+    /// with a line end.
+    pub(super) fn behind_space(&self) -> usize {
+        let rest = self.text.get(self.before..).unwrap_or_default();
+        if rest.starts_with(' ') { self.before + 1 } else { self.before }
     }
 
     /// Where the next token begins.
@@ -117,10 +127,10 @@ impl<'a> Cursor<'a> {
 
     /// Takes these key words, if they are next; else none of them.
     pub(super) fn words(&mut self, words: &[&str]) -> bool {
-        let before = self.next;
+        let (before, next) = (self.before, self.next);
         for word in words {
             if !self.word(word) {
-                self.next = before;
+                (self.before, self.next) = (before, next);
                 return false;
             }
         }

@@ -68,6 +68,7 @@ impl Declarations {
     /// version is taken for granted.
     pub fn set_server_version(&mut self, server_version_num: u64) {
         self.version = server_version_num;
+        self.scope.types.numbered = server_version_num >= 160_000;
     }
 
     /// Whether nothing has been declared that could be altered or dropped.
@@ -107,7 +108,7 @@ impl Declarations {
     pub fn statement(&mut self, sql: &str) -> Result<(), DdlError> {
         let at = &mut Cursor::new(sql, self.standard);
         if let Some(version) = sql.get(..at.here()).and_then(dumped_from) {
-            self.version = version;
+            self.set_server_version(version);
         }
         if at.at_end() {
             return at.end();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bounds::bound_in_utc;
+use super::bounds::{bound_in_utc, expression_in_utc};
 use super::columns::{Column, NotNull};
 use super::declare::Declarations;
 use super::keys::Index;
@@ -137,6 +137,9 @@ fn table(
     let columns = relation.columns.iter().map(|it| column(scope, &name, it));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let mut checks: Vec<_> = relation.checks.into_iter().map(|check| check.check).collect();
+    for check in &mut checks {
+        check.definition = expression_in_utc(&check.definition);
+    }
     checks.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Table {
         kind: match relation.kind {
@@ -172,7 +175,7 @@ fn column(scope: &Scope, table: &Name, column: &Column) -> Result<manifest::Colu
         generated: column.generated,
         identity: column.identity,
         collation: column.collation.as_ref().map(|name| scope.described(name)),
-        default: column.default.clone(),
+        default: column.default.as_deref().map(expression_in_utc),
         storage: column.storage.to_owned(),
         compression: column.compression.clone(),
     })

@@ -21,6 +21,8 @@ mod scope;
 mod sequences;
 mod splitter;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use declare::Declarations;

@@ -58,6 +58,8 @@ impl Type {
 pub(super) struct Types {
     all: Vec<Type>,
     names: HashMap<Name, TypeId>,
+    /// How arrays are named where the first name is taken: by a number.
+    pub(super) numbered: bool,
 }
 
 /// What a column's type comes down to.
@@ -100,7 +102,7 @@ fn qualified(text: &str) -> Option<Name> {
 impl Types {
     /// Those of every server.
     pub(super) fn builtin() -> Self {
-        let mut types = Self { all: Vec::new(), names: HashMap::new() };
+        let mut types = Self { all: Vec::new(), names: HashMap::new(), numbered: true };
         let mut later = Vec::new();
         for fields in lines(BUILTIN) {
             let [schema, name, kind, code, coll, of, typmod, not_null] = fields[..] else {
@@ -189,13 +191,9 @@ impl Types {
             let automatic = self.all.get(id).is_some_and(|old| old.automatic);
             if automatic {
                 self.names.remove(&found.name);
-                let element = match self.all.get(id).map(|old| old.form) {
-                    Some(Form::Array(of)) => self.all.get(of).map(|of| of.name.clone()),
-                    _ => None,
-                };
-                // The new one has its name from here on.
+                // The new one has its name from here on. The server makes the other's from it.
                 self.names.insert(found.name.clone(), usize::MAX);
-                let name = self.array_name(element.as_ref().unwrap_or(&found.name));
+                let name = self.array_name(&found.name);
                 self.names.insert(name.clone(), id);
                 if let Some(old) = self.all.get_mut(id) {
                     old.name = name;
@@ -233,18 +231,22 @@ impl Types {
         id
     }
 
-    /// What the server calls the array of a type: `_name`, cut to what fits, and numbered where
-    /// another type has that name (`makeArrayTypeName`).
+    /// What the server calls the array of a type (`makeArrayTypeName`): `_name`, cut to what fits.
+    /// Where another type has that name, it is numbered, up to version 15 by more underscores.
     fn array_name(&self, of: &Name) -> Name {
-        for number in 0_u64.. {
-            let suffix = if number == 0 { String::new() } else { format!("_{number}") };
-            let mut end = of.name.len().min(LONGEST.saturating_sub(1 + suffix.len()));
+        for number in 0_usize.. {
+            let (prefix, suffix) = match number {
+                0 => ("_".to_owned(), String::new()),
+                _ if self.numbered => ("_".to_owned(), format!("_{number}")),
+                _ => ("_".repeat((number + 1).min(LONGEST)), String::new()),
+            };
+            let mut end = of.name.len().min(LONGEST.saturating_sub(prefix.len() + suffix.len()));
             while !of.name.is_char_boundary(end) {
                 end -= 1;
             }
             let part = of.name.get(..end).unwrap_or_default();
-            let name = Name::new(of.schema.as_str(), format!("_{part}{suffix}"));
-            if !self.names.contains_key(&name) {
+            let name = Name::new(of.schema.as_str(), format!("{prefix}{part}{suffix}"));
+            if !self.names.contains_key(&name) || number > self.names.len() {
                 return name;
             }
         }
@@ -349,8 +351,8 @@ mod tests {
             |types: &Types, id| types.get(types.array_of(id).unwrap()).unwrap().name.clone();
         assert_eq!(array(&types, a), name("_a"));
         let other = declare(&mut types, "_a");
-        assert_eq!(array(&types, a), name("_a_1"));
-        assert_eq!(array(&types, other), name("__a"));
+        assert_eq!(array(&types, a), name("__a"));
+        assert_eq!(array(&types, other), name("__a_1"));
         assert_eq!(types.find(&name("_a")), Some(other));
         let long = declare(&mut types, &"ü".repeat(31));
         assert_eq!(array(&types, long).name, format!("_{}", "ü".repeat(31)));
