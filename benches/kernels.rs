@@ -140,7 +140,12 @@ fn index(c: &mut Criterion) {
     for (name, count) in [("10k", 10_000), ("1M", 1_000_000), ("10M", 10_000_000_u32)] {
         let digest = |number: u32| Digest::of(&number.to_le_bytes());
         let mut chunks: Vec<ChunkRecord> = (0..count)
-            .map(|number| ChunkRecord { digest: digest(number), entry: 0, offset: number, length: 1 })
+            .map(|number| ChunkRecord {
+                digest: digest(number),
+                entry: 0,
+                offset: number,
+                length: 1,
+            })
             .collect();
         chunks.sort_unstable_by_key(|chunk| chunk.digest.0);
         let mut bytes = Vec::new();

@@ -282,10 +282,7 @@ fn words(
 }
 
 fn verdict(seen: &Seen<'_>, paint: Paint) -> String {
-    let since = seen.archive.map(|archive| {
-        let time = archive.manifest().source.snapshot_time.as_str();
-        format!("{} UTC", time.get(..19).unwrap_or(time).replace('T', " "))
-    });
+    let since = seen.archive.map(|archive| archive.manifest().source.when());
     let rules = rules_told(seen.checked);
     let paint = |style, word: &str| paint.paint(style, word);
     let Some(since) = since else {

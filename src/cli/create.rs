@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Context;
 use super::args::Create;
+use super::dumps;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Created};
@@ -24,6 +25,12 @@ use crate::progress::Progress;
 /// Runs it.
 pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
     let profile = typed.source.as_deref().map(|name| context.profile(name)).transpose()?.flatten();
+    let dump = typed.source.as_deref().filter(|_| profile.is_none()).and_then(dumps::path);
+    if let Some(dump) = dump {
+        let report = dumps::save(typed, dump, context)?;
+        tell(typed, &report, None, None, context);
+        return Ok(exit(&report));
+    }
     let Some(profile) = profile else {
         let reached = context.reach(typed.source.as_deref())?;
         let report = save(&meaning(typed, &reached, None)?, context)?;

@@ -123,7 +123,10 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
     fact("Database", format!("{} on PostgreSQL {}", source.database, source.server_version));
     fact("Created", format!("{} by {}", moment(manifest.created), manifest.tool));
     let standby = if source.standby { ", on a standby" } else { "" };
-    fact("Snapshot", format!("{} at {}{standby}", source.snapshot_time, source.lsn));
+    match &source.dump {
+        None => fact("Snapshot", format!("{} at {}{standby}", source.snapshot_time, source.lsn)),
+        Some(dump) => fact("Made of", format!("a dump ({}), of {}", dump.form, source.when())),
+    }
     let locale = source.locale.as_ref().map_or_else(String::new, |locale| format!(" {locale}"));
     fact(
         "Encoding",

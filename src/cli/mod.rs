@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod create;
 mod drill;
+mod dumps;
 mod exit;
 mod export;
 mod extract;

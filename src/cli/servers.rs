@@ -28,6 +28,7 @@ pub(super) fn create(error: &CreateError) -> Trouble {
         CreateError::Output { path, source } => output(path, source),
         CreateError::Server(error) => server(trouble, error),
         CreateError::Schema(error) => dump(trouble, error),
+        CreateError::Dump(error) => super::dumps::explain(trouble, error),
         CreateError::Rows(error) => pump(trouble, error),
         CreateError::Write { .. } => trouble,
         CreateError::ReadBack { path, .. } => trouble.hint(format!(

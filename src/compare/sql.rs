@@ -103,7 +103,7 @@ impl<'a> Statements<'a> {
                  -- Read it, then run it with: psql -X -v ON_ERROR_STOP=1 -f FILE DATABASE\n\
                  -- It is one transaction and deletes nothing. Triggers act on it as on any change.\n\
                  SET client_encoding = '{encoding}';\n{BEGIN}",
-                source.snapshot_time
+                source.when()
             );
             self.put(head.as_bytes())?;
         }

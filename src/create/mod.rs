@@ -1,4 +1,4 @@
-//! From a live database to a verified archive.
+//! From a live database, or from a dump of one ([`from_dump`]), to a verified archive.
 //!
 //! One snapshot for everything; the schema by `pg_dump` in it, rows by the `pump`. The file is
 //! written under another name, synced, read back and verified, and only then gets its own: nothing
@@ -7,6 +7,7 @@
 mod big;
 mod budget;
 pub(crate) mod digesting;
+pub mod from_dump;
 mod large_objects;
 pub(crate) mod pump;
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::format::batch::Batch;
 use crate::format::digest::Digest;
-use crate::format::manifest::{Manifest, Name, Sequence, TableData};
+use crate::format::manifest::{Manifest, Name, Sequence, Table, TableData};
 use crate::format::parity::Protection;
 use crate::format::rows::Bytea;
 use crate::format::rules::Rules;
@@ -29,6 +30,7 @@ use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
 use crate::pg::{Params, PgError, Snapshot};
 use crate::progress::{Phase, Progress};
+use crate::source::DumpFileError;
 use crate::verify::rules::{RuleFile, Unknown, resolve};
 use crate::verify::{
     self, Finding, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions,
@@ -117,6 +119,9 @@ pub enum CreateError {
     /// The schema could not be had from `pg_dump`.
     #[error(transparent)]
     Schema(#[from] DumpError),
+    /// A dump cannot be taken.
+    #[error(transparent)]
+    Dump(#[from] DumpFileError),
     /// The rows could not be had, or do not add up.
     #[error(transparent)]
     Rows(PumpError),
@@ -186,48 +191,99 @@ pub fn run(
     options: &CreateOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<CreateReport, CreateError> {
-    let path = options.output.as_path();
-    let output = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => CreateError::Exists(path.to_owned()),
-        _ => CreateError::Output { path: path.to_owned(), source },
+    let file = NewFile {
+        path: &options.output,
+        overwrite: options.overwrite,
+        memory: options.memory,
+        read_back: options.read_back,
     };
-    let started = Instant::now();
-    let file =
-        if options.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
-            .map_err(output)?;
-    let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
-    let clone = file.file().try_clone().map_err(output)?;
-    let work = write(options, progress, clone);
-    let made = runtime.block_on(interruptible(progress.as_ref(), work));
-    // A session that hangs must not hold this up.
-    runtime.shutdown_background();
-    let made = made.unwrap_or(Err(CreateError::Interrupted))?;
-    file.sync().map_err(output)?;
-    let writing = started.elapsed();
-
-    let again = Instant::now();
-    let verified =
-        if options.read_back { Some(read_back(options, &file, progress)?) } else { None };
-    let reading_back = if verified.is_some() { again.elapsed() } else { Duration::ZERO };
-    if progress.interrupted() {
-        return Err(CreateError::Interrupted);
-    }
-    file.commit().map_err(output)?;
-
-    let sum = |of: fn(&TableData) -> u64| made.data.iter().map(of).sum();
-    Ok(CreateReport {
-        path: path.to_owned(),
-        bytes: made.stored.bytes,
-        tables: made.tables,
-        rows: sum(|data| data.rows),
-        blobs: sum(|data| data.blobs),
-        blob_bytes: sum(|data| data.blob_bytes),
-        manifest: made.stored.manifest,
-        stored: made.stored,
-        writing,
-        reading_back,
-        verified,
+    file.make(progress, |file| {
+        let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
+        let work = write(options, progress, file);
+        let made = runtime.block_on(interruptible(progress.as_ref(), work));
+        // A session that hangs must not hold this up.
+        runtime.shutdown_background();
+        made.unwrap_or(Err(CreateError::Interrupted))
     })
+}
+
+/// An archive that is to be made, of whatever.
+struct NewFile<'a> {
+    path: &'a Path,
+    overwrite: bool,
+    memory: usize,
+    read_back: bool,
+}
+
+impl NewFile<'_> {
+    /// Has `write` write it, reads it back, and gives it its name.
+    fn make(
+        &self,
+        progress: &Arc<dyn Progress>,
+        write: impl FnOnce(File) -> Result<Made, CreateError>,
+    ) -> Result<CreateReport, CreateError> {
+        let path = self.path;
+        let output = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => CreateError::Exists(path.to_owned()),
+            _ => CreateError::Output { path: path.to_owned(), source },
+        };
+        let started = Instant::now();
+        let file =
+            if self.overwrite { AtomicFile::create_over(path) } else { AtomicFile::create(path) }
+                .map_err(output)?;
+        let made = write(file.file().try_clone().map_err(output)?)?;
+        file.sync().map_err(output)?;
+        let writing = started.elapsed();
+
+        let again = Instant::now();
+        let verified = if self.read_back { Some(self.read_back(&file, progress)?) } else { None };
+        let reading_back = if verified.is_some() { again.elapsed() } else { Duration::ZERO };
+        if progress.interrupted() {
+            return Err(CreateError::Interrupted);
+        }
+        file.commit().map_err(output)?;
+
+        let sum = |of: fn(&TableData) -> u64| made.data.iter().map(of).sum();
+        Ok(CreateReport {
+            path: path.to_owned(),
+            bytes: made.stored.bytes,
+            tables: made.tables,
+            rows: sum(|data| data.rows),
+            blobs: sum(|data| data.blobs),
+            blob_bytes: sum(|data| data.blob_bytes),
+            manifest: made.stored.manifest,
+            stored: made.stored,
+            writing,
+            reading_back,
+            verified,
+        })
+    }
+
+    fn read_back(
+        &self,
+        file: &AtomicFile,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Report, CreateError> {
+        let path = self.path.to_owned();
+        let disk: Arc<dyn ReadAt> = match DiskFile::open(file.partial_path()) {
+            Ok(disk) => Arc::new(disk),
+            Err(source) => return Err(CreateError::Output { path, source }),
+        };
+        let how =
+            VerifyOptions { level: Level::Full, memory: self.memory, images: ImageCheck::Parts };
+        let report = match verify::run(&disk, &how, progress.as_ref()) {
+            Ok(report) => report,
+            Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
+            Err(source) => return Err(CreateError::Verify { path, source }),
+        };
+        if progress.interrupted() {
+            return Err(CreateError::Interrupted);
+        }
+        if report.too_new || report.findings.iter().any(is_damage) {
+            return Err(CreateError::ReadBack { path, report: Box::new(report) });
+        }
+        Ok(report)
+    }
 }
 
 /// A runtime for sessions: they mostly wait, and what is heavy is done elsewhere.
@@ -251,32 +307,6 @@ pub(crate) async fn interruptible<T>(
         result = work => Some(result),
         () = stop => None,
     }
-}
-
-fn read_back(
-    options: &CreateOptions,
-    file: &AtomicFile,
-    progress: &Arc<dyn Progress>,
-) -> Result<Report, CreateError> {
-    let path = options.output.clone();
-    let disk: Arc<dyn ReadAt> = match DiskFile::open(file.partial_path()) {
-        Ok(disk) => Arc::new(disk),
-        Err(source) => return Err(CreateError::Output { path, source }),
-    };
-    let how =
-        VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
-    let report = match verify::run(&disk, &how, progress.as_ref()) {
-        Ok(report) => report,
-        Err(_) if progress.interrupted() => return Err(CreateError::Interrupted),
-        Err(source) => return Err(CreateError::Verify { path, source }),
-    };
-    if progress.interrupted() {
-        return Err(CreateError::Interrupted);
-    }
-    if report.too_new || report.findings.iter().any(is_damage) {
-        return Err(CreateError::ReadBack { path, report: Box::new(report) });
-    }
-    Ok(report)
 }
 
 /// Whether a finding says that the archive is not what was read, rather than that the data was at
@@ -305,11 +335,7 @@ async fn write(
     let snapshot = Arc::new(snapshot);
     let lead = snapshot.lead();
     let mut catalog = snapshot.read_catalog().await?;
-    let rules = match options.rules.as_ref().map(|file| resolve(file, &catalog.tables)) {
-        Some((_, unknown)) if !unknown.is_empty() => return Err(CreateError::Rules(unknown)),
-        Some((rules, _)) if !rules.is_empty() => Some(rules),
-        _ => None,
-    };
+    let rules = resolved(options.rules.as_ref(), &catalog.tables)?;
     let mut schema = dump::dump_schema(&snapshot, &options.pg_dump).await?;
     let parts = plan::plan(&catalog);
     let large_objects = catalog.large_objects > 0;
@@ -374,6 +400,15 @@ async fn write(
     .map_err(|error| CreateError::Internal(error.to_string()))?
     .map_err(write)?;
     Ok(Made { stored, tables: u64::try_from(tables).unwrap_or(0), data: all })
+}
+
+/// Rules as an archive has them.
+fn resolved(file: Option<&RuleFile>, tables: &[Table]) -> Result<Option<Rules>, CreateError> {
+    match file.map(|file| resolve(file, tables)) {
+        Some((_, unknown)) if !unknown.is_empty() => Err(CreateError::Rules(unknown)),
+        Some((rules, _)) if !rules.is_empty() => Ok(Some(rules)),
+        _ => Ok(None),
+    }
 }
 
 /// What is known before the rows are read.

@@ -372,7 +372,7 @@ fn header(manifest: &Manifest) -> String {
          SET standard_conforming_strings = on;\n\n",
         line(&source.database),
         line(&source.server_version),
-        line(&source.snapshot_time),
+        line(&source.when()),
     )
 }
 

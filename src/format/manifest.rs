@@ -193,6 +193,35 @@ pub struct Source {
     /// What is missing, in words, if this was salvaged from a damaged archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salvaged: Option<String>,
+    /// The dump it was made of, if it was not read from a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<DumpFacts>,
+}
+
+impl Source {
+    /// When the database was as the archive has it, for people: in UTC, but where only a dump says
+    /// it.
+    pub fn when(&self) -> String {
+        let made = self.dump.as_ref().map(|dump| dump.made.as_deref());
+        match (self.snapshot_time.as_str(), made) {
+            ("", Some(Some(made))) => format!("{made} (as the dump says)"),
+            ("", _) => "an unknown time".to_owned(),
+            (time, _) => {
+                let seconds = time.get(..19).unwrap_or(time);
+                format!("{} UTC", seconds.replace('T', " "))
+            }
+        }
+    }
+}
+
+/// A dump as the source: then there is no `lsn`, and no `snapshot_time` but what the dump says.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct DumpFacts {
+    /// `plain`, `custom`, `directory` or `tar`.
+    pub form: String,
+    /// When it was made, as it says so itself, in the time zone of whoever made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
 }
 
 /// The two SQL files (entries `schema/pre-data.sql` and `schema/post-data.sql`).

@@ -55,7 +55,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    fn load(self, server: &Server) -> String {
+    pub(crate) fn load(self, server: &Server) -> String {
         let source = server.database("source");
         match self {
             Self::Objects => server.load(&source, &root().join("tests/support/every_object.sql")),

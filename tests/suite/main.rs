@@ -14,6 +14,7 @@ mod declared;
 mod docker;
 mod drill;
 mod dump_compare;
+mod dumps;
 mod export;
 mod faults;
 mod fidelity;

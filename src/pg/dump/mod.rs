@@ -110,6 +110,18 @@ pub enum DumpError {
     },
 }
 
+/// The schema in the entries of a dump that was made before. The version is left out.
+pub(crate) fn of_entries(entries: &[libpgdump::Entry]) -> Result<SchemaText, DumpError> {
+    let (pre, post) = text::sections(entries)?;
+    Ok(SchemaText {
+        pre: pre.text,
+        post: post.text,
+        schema: Schema { pre_data: pre.objects, post_data: post.objects, ..Schema::default() },
+        pg_dump_version: String::new(),
+        warnings: Vec::new(),
+    })
+}
+
 /// Dumps the schema within `snapshot`.
 ///
 /// `command` is a command line, such as `pg_dump` or `docker exec -i db pg_dump`; empty, it is
