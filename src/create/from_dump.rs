@@ -16,6 +16,7 @@ use crate::format::parity::Protection;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::pg::dump;
 use crate::progress::{Phase, Progress};
+use crate::source::ddl::DeclaredSequence;
 use crate::source::{Dump, DumpFileError, Run, Stop};
 use crate::verify::rules::RuleFile;
 
@@ -91,7 +92,7 @@ fn write(options: &DumpOptions, progress: &dyn Progress, file: File) -> Result<M
     source.profile.clone_from(&options.profile);
     source.comment.clone_from(&options.comment);
     let declared = dump.declared.clone();
-    let sequences = declared.sequences.into_iter().map(|sequence| sequence.into_sequence());
+    let sequences = declared.sequences.into_iter().map(DeclaredSequence::into_sequence);
     let mut manifest = Manifest {
         tool: concat!("pgark ", env!("CARGO_PKG_VERSION")).into(),
         source,

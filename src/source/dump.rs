@@ -196,7 +196,7 @@ fn of_toc(form: &'static str, toc: Toc) -> Result<Dump, DumpFileError> {
                 let copy = entry.copy_stmt.as_deref().unwrap_or_default();
                 let (form, columns) = match copy.strip_prefix("COPY ") {
                     Some(rest) => (Form::Copy, names::target(rest)?.0.columns),
-                    None => (Form::Insert, None),
+                    None => (Form::Insert, listed(&toc, entry)?),
                 };
                 let table = entry.tag.as_deref().unwrap_or_default();
                 let name = resolve(&declarations, entry.namespace.as_deref(), table)?;
@@ -236,6 +236,20 @@ fn of_toc(form: &'static str, toc: Toc) -> Result<Dump, DumpFileError> {
     let found = Found { rows: found, announced: Vec::new() };
     let head = Head { form, made: Some(made), source, standard };
     assemble(head, declared, entries, found, File::Toc(toc))
+}
+
+/// The columns that the first row of an entry lists, if it does.
+fn listed(toc: &Toc, entry: &Entry) -> Result<Option<Vec<String>>, DumpFileError> {
+    /// What names of a table and its columns take at most.
+    const NAMES: u64 = 1 << 20;
+    let Some(input) = toc.data(entry)? else { return Ok(None) };
+    let mut head = Vec::new();
+    // What is damaged is told when the rows are read.
+    _ = std::io::Read::read_to_end(&mut std::io::Read::take(input, NAMES), &mut head);
+    let end = memchr::memmem::find(&head, b" VALUES").unwrap_or(0);
+    let head = String::from_utf8_lossy(head.get(..end).unwrap_or_default()).into_owned();
+    let found = head.trim_start().strip_prefix("INSERT INTO ").map(names::target).transpose()?;
+    Ok(found.and_then(|(target, _)| target.columns))
 }
 
 fn resolve(

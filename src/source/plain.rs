@@ -174,11 +174,8 @@ impl Scan<'_> {
         self.end_inserts()?;
         // What is left is comments.
         let tail = String::from_utf8_lossy(&piece).into_owned();
-        if !self.has_head && !tail.contains("PostgreSQL database dump") {
-            return Err(DumpFileError::Kind {
-                path: self.path.clone(),
-                what: "is not a dump: it has no line \"-- PostgreSQL database dump\"".into(),
-            });
+        if !self.has_head && !has_title(&piece) {
+            return Err(not_a_dump(&self.path));
         }
         if !self.complete && !tail.contains("-- PostgreSQL database dump complete") {
             return Err(self.incomplete(
@@ -204,7 +201,8 @@ impl Scan<'_> {
                 return match self.splitter.finish() {
                     Ok(None) => Ok(None),
                     Ok(Some(end)) => Ok(Some(end)),
-                    Err(error) => Err(self.incomplete(error.to_string())),
+                    Err(_) if !self.has_head && !has_title(out) => Err(not_a_dump(&self.path)),
+                    Err(error) => Err(self.incomplete(format!("it is cut off: {error}"))),
                 };
             }
             let (length, end) = self.splitter.push(bytes)?;
@@ -259,7 +257,7 @@ impl Scan<'_> {
                     ));
                 }
                 "PostgreSQL database dump complete" => self.complete = true,
-                "PostgreSQL database dump" if std::mem::replace(&mut self.has_head, true) => {
+                TITLE if std::mem::replace(&mut self.has_head, true) => {
                     return Err(several());
                 }
                 _ => {}
@@ -287,11 +285,7 @@ impl Scan<'_> {
             ));
         }
         if !self.has_head {
-            return Err(DumpFileError::Kind {
-                path: self.path.clone(),
-                what: "is not a dump: it does not begin with \"-- PostgreSQL database dump\""
-                    .into(),
-            });
+            return Err(not_a_dump(&self.path));
         }
         let text = sql(piece);
         if let Some(on) = standard_strings(text) {
@@ -316,8 +310,8 @@ impl Scan<'_> {
                 self.settings.method = unquoted(value);
                 return Ok(());
             }
-            Some(("client_encoding", _)) => self.setting(ObjectType::Encoding, text),
-            Some(("standard_conforming_strings", _)) => self.setting(ObjectType::StdStrings, text),
+            Some(("client_encoding", _)) => self.setting(&ObjectType::Encoding, text),
+            Some(("standard_conforming_strings", _)) => self.setting(&ObjectType::StdStrings, text),
             _ => {}
         }
         if text.starts_with("SELECT pg_catalog.lo") || text.starts_with("SELECT lo_") {
@@ -326,7 +320,7 @@ impl Scan<'_> {
         self.plain.statements.push(text.to_owned());
         match (head, self.plain.entries.last_mut()) {
             (Some(head), _) => {
-                let entry = self.entry(head, text);
+                let entry = self.entry(&head, text);
                 self.plain.entries.push(entry);
             }
             // What belongs to the object before: its owner, a default, ...
@@ -342,13 +336,13 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn setting(&mut self, kind: ObjectType, text: &str) {
+    fn setting(&mut self, kind: &ObjectType, text: &str) {
         let mut entry = blank(kind.as_str(), Section::PreData);
         entry.defn = Some(format!("{text}\n"));
         self.plain.settings.push(entry);
     }
 
-    fn entry(&mut self, head: Head<'_>, text: &str) -> Entry {
+    fn entry(&mut self, head: &Head<'_>, text: &str) -> Entry {
         if matches!(head.kind, "TABLE DATA" | "SEQUENCE SET" | "BLOB" | "BLOBS") {
             self.after_rows = true;
         }
@@ -470,6 +464,17 @@ impl Scan<'_> {
         })?;
         self.took(read)
     }
+}
+
+const TITLE: &str = "PostgreSQL database dump";
+
+fn has_title(comments: &[u8]) -> bool {
+    memchr::memmem::find(comments, TITLE.as_bytes()).is_some()
+}
+
+fn not_a_dump(path: &Path) -> DumpFileError {
+    let what = "is not a dump: it does not begin with \"-- PostgreSQL database dump\"".into();
+    DumpFileError::Kind { path: path.to_owned(), what }
 }
 
 fn several() -> DumpFileError {

@@ -140,6 +140,10 @@ pub(super) struct Shape {
     kinds: Vec<Kind>,
     /// Of all columns, generated ones too: the place of each among the stored ones.
     places: Vec<Option<usize>>,
+    /// Stored columns in the order of the dump.
+    names: Vec<String>,
+    /// Whether a row that does not list them has them in that order.
+    ordered: bool,
     standard: bool,
 }
 
@@ -166,7 +170,10 @@ impl Shape {
                 stored - 1
             })
         });
-        Self { kinds, places: places.collect(), standard }
+        let names = table.stored_columns().map(|column| column.name.clone()).collect();
+        // Parents' columns come first when it is made again, wherever they were.
+        let ordered = table.inherits.is_empty();
+        Self { kinds, places: places.collect(), names, ordered, standard }
     }
 
     /// Whether lines of COPY are rows of an archive as they stand.
@@ -249,6 +256,16 @@ impl Shape {
         }
         // Without a list, generated columns have a value too: DEFAULT.
         let listed = target.columns.is_some();
+        if target.columns.is_some_and(|columns| columns != self.names) {
+            return Err("a row lists other columns than the first".into());
+        }
+        if !listed && !self.ordered {
+            return Err(
+                "the table inherits from others, and rows without names of columns may have them \
+                 in another order: dump with --column-inserts, or without --inserts"
+                    .into(),
+            );
+        }
         let values = rest.get(end + b" VALUES".len()..).unwrap_or_default();
         insert::rows(values, self.standard, |row| {
             let mut values = row.iter();

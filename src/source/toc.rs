@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use libpgdump::format::{ArchiveMetadata, custom, directory};
-use libpgdump::io::primitives::{read_byte, read_int};
+use libpgdump::io::primitives::read_int;
 use libpgdump::{CompressionAlgorithm, Entry};
 
 use super::error::DumpFileError;
@@ -149,11 +149,8 @@ fn blocks(
     let mut found = HashMap::new();
     let mut last = String::from("its table of contents");
     let ends = |last: &str| format!("it ends within or behind {last}");
-    loop {
-        let kind = match read_byte(reader) {
-            Ok(kind) => kind,
-            Err(_) => break,
-        };
+    let mut kind = [0];
+    while reader.read(&mut kind).map_err(|error| error.to_string())? > 0 {
         let entry = read_int(reader, width).map_err(|_| ends(&last))?;
         let known = meta.entries.iter().find(|known| known.dump_id == entry);
         let known = known.ok_or_else(|| format!("there is no data block behind {last}"))?;
@@ -162,14 +159,14 @@ fn blocks(
         if found.insert(entry, at).is_some() {
             return Err(format!("{last} is there twice"));
         }
-        match kind {
+        match kind[0] {
             DATA => skip(reader, width).map_err(|_| ends(&last))?,
             LARGE_OBJECTS => {
                 while read_int(reader, width).map_err(|_| ends(&last))? != 0 {
                     skip(reader, width).map_err(|_| ends(&last))?;
                 }
             }
-            _ => return Err(format!("{last} is in a block of unknown kind {kind}")),
+            _ => return Err(format!("{last} is in a block of unknown kind {}", kind[0])),
         }
     }
     Ok(found)
