@@ -256,6 +256,41 @@ fn what_is_not_understood_is_named() {
     .unwrap();
 }
 
+/// As servers with ICU write it; those that the tests run have none.
+#[test]
+fn what_icu_adds() {
+    let found = declare(
+        "CREATE DATABASE \"a b\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu \
+         LOCALE = 'C' ICU_LOCALE = 'de-DE' ICU_RULES = '&a < g' TABLESPACE = fast CONNECTION LIMIT = 5 \
+         IS_TEMPLATE = true;
+        CREATE COLLATION s.no_case (provider = icu, deterministic = false, locale = 'und-u-ks-level2');
+        CREATE COLLATION s.exact (provider = icu, locale = 'und');
+        CREATE DOMAIN s.d AS text COLLATE s.no_case;
+        CREATE TABLE s.t (a text COLLATE s.no_case, b text COLLATE s.exact, c s.d[],
+            d text COLLATE pg_catalog.\"und-x-icu\", e text COLLATE \"default\");",
+    )
+    .unwrap();
+    let database = found.database.unwrap();
+    assert_eq!((database.name.as_str(), database.provider.as_str()), ("a b", "icu"));
+    assert_eq!(database.locale.as_deref(), Some("de-DE"));
+    assert_eq!(database.ctype.as_deref(), Some("C"));
+    let collations: Vec<String> = (found.tables[0].columns.iter())
+        .map(|column| column.collation.as_ref().unwrap())
+        .map(|collation| format!("{} {}", collation.name, collation.deterministic))
+        .collect();
+    assert_eq!(
+        collations,
+        [
+            "s.no_case false",
+            "s.exact true",
+            "s.no_case false",
+            "pg_catalog.\"und-x-icu\" true",
+            "pg_catalog.\"default\" true"
+        ]
+        .map(|it| it.replace("\"default\"", "default"))
+    );
+}
+
 /// Guards against a foreign key to rows that are elsewhere being lost in silence.
 #[test]
 fn references_to_what_is_not_there_are_told() {
@@ -432,7 +467,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
 
     /// Guards against a panic and a loop without end.
     #[test]
