@@ -7,7 +7,9 @@ use std::time::Duration;
 use pgark::format::manifest::{Name, Table};
 use pgark::pg::catalog::Catalog;
 use pgark::pg::{Params, Snapshot};
-use pgark::source::ddl::{DatabaseFacts, Declarations, Declared, Piece, statements};
+use pgark::source::ddl::{
+    DatabaseFacts, Declarations, Declared, DeclaredSequence, Piece, statements,
+};
 
 use super::catalog::{SHAPES, SHAPES_15, SHAPES_18, TYPES};
 use super::roundtrip::load_sample;
@@ -315,7 +317,7 @@ fn values_of_sequences() {
         SELECT nextval('down'), setval('\"S''s\".\"q\"\"q''\\\"', -3, false); INSERT INTO t VALUES (DEFAULT), (DEFAULT);");
     let whole = declared(&server.pg_dump(&database, &["--exclude-table-data=t"]));
     let shown = |found: Declared| -> Vec<String> {
-        let sequences = found.sequences.into_iter().map(|it| it.into_sequence());
+        let sequences = found.sequences.into_iter().map(DeclaredSequence::into_sequence);
         sequences.map(|it| format!("{} {} {}", it.name, it.last_value, it.is_called)).collect()
     };
     let odd = "\"S's\".\"q\"\"q'\\\"";
@@ -332,6 +334,37 @@ fn values_of_sequences() {
     // Without its values, it stands where it begins.
     let schema = declared(&server.pg_dump(&database, &["--schema-only"]));
     assert_eq!(shown(schema)[..2], [format!("{odd} 9 false"), "public.down -1 false".into()]);
+}
+
+/// Databases of others, for `scripts/public-schemas.sh`: a folder each in `PGARK_SCHEMAS`, with a
+/// `load.sql` for psql.
+#[test]
+#[ignore = "needs SQL from elsewhere; scripts/public-schemas.sh fetches it and runs this"]
+fn given_schemas() {
+    let given = std::env::var_os("PGARK_SCHEMAS").expect("PGARK_SCHEMAS names a folder");
+    let mut failed = Vec::new();
+    for folder in std::fs::read_dir(given).unwrap() {
+        let folder = folder.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let mut loaded = 0;
+        for major in VERSIONS {
+            let server = Server::shared(major);
+            let database = server.database(&name);
+            let mut psql = server.tool("psql");
+            psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &database, "-f", "load.sql"]);
+            if crate::support::run(psql.current_dir(&folder)).code != Some(0) {
+                continue;
+            }
+            loaded += 1;
+            let found = compare(server, &database);
+            eprintln!("{name} on {major}: {} differences", found.len());
+            if !found.is_empty() {
+                failed.push(format!("{name} on {major}: {found:#?}"));
+            }
+        }
+        assert!(loaded > 0, "{name} loads nowhere");
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 const UNSAID: &str = "

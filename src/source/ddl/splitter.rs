@@ -545,10 +545,9 @@ mod tests {
             .prop_map(|parts| parts.concat())
     }
 
-    fn in_pieces(
-        text: &[u8],
-        cuts: &[usize],
-    ) -> (Vec<(usize, End)>, Result<Option<End>, DdlError>) {
+    type Ends = Vec<(usize, End)>;
+
+    fn in_pieces(text: &[u8], cuts: &[usize]) -> (Ends, Result<Option<End>, DdlError>) {
         let mut splitter = Splitter::new();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         cuts.extend([0, text.len()]);

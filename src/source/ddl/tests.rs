@@ -201,7 +201,10 @@ fn what_is_not_understood_is_named() {
         ("CREATE TABLE s.t (id integer);", "table s.t is declared twice"),
         ("CREATE TYPE s.e AS ENUM ();", "type s.e is declared twice"),
         ("CREATE SEQUENCE s.q;", "sequence s.q is declared twice"),
-        ("CREATE TABLE u (id integer);", "u has no schema, and search_path is empty"),
+        (
+            "SELECT pg_catalog.set_config('search_path', '', false); CREATE TABLE u (id integer);",
+            "u has no schema, and search_path is empty",
+        ),
         ("CREATE TABLE s.u (id s.nothing);", "type s.nothing is not declared before"),
         ("CREATE TABLE s.u (id text COLLATE s.nothing);", "collation s.nothing is not declared"),
         ("CREATE TABLE s.u (id integer) INHERITS (s.nothing);", "table s.nothing is not declared"),
