@@ -83,6 +83,8 @@ mod splitter;
 mod tables;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_splitter;
 mod types;
 
 pub use declare::Declarations;
