@@ -21,6 +21,7 @@ use pgark::format::{cbor, rows, ustar};
 use pgark::io::ReadAt;
 use pgark::progress::Silent;
 use pgark::repair::{self, RepairError};
+use pgark::source::ddl::{self, Declarations, Piece, Splitter};
 use pgark::verify::{self, Report, VerifyOptions};
 
 const CREATED: u64 = 1_700_000_000;
@@ -111,6 +112,11 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("verify", PROTECTED.clone()),
         ("repair", vec![0, 1, 0, 4]),
         ("salvage", vec![9, 1, 0, 4]),
+        ("ddl", include_bytes!("../src/source/ddl/old_dump.sql").to_vec()),
+        (
+            "ddl",
+            b"CREATE TABLE s.t (a numeric(3,1)[] DEFAULT '{}' NOT NULL) INHERITS (s.u);".to_vec(),
+        ),
         ("canary", b"pgar".to_vec()),
     ];
     for number in 0..opened.manifest().index.entries {
@@ -344,6 +350,39 @@ pub(crate) fn salvage(data: &[u8]) {
     for finding in &report.findings {
         assert!(known.contains(&finding.code.id()), "salvaged: {finding}");
     }
+}
+
+/// The SQL of a dump: what it is cut into is the same byte by byte.
+pub(crate) fn ddl(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut declarations = Declarations::new();
+    let mut whole = Vec::new();
+    let mut at = 0;
+    for piece in ddl::statements(text) {
+        let Ok(Piece::Statement(sql) | Piece::Command(sql)) = piece else { break };
+        at += sql.len();
+        whole.push(at);
+        let _ = declarations.statement(sql);
+    }
+    if let Ok(declared) = declarations.finish() {
+        assert!(declared.tables.iter().all(|table| table.data.is_none()));
+    }
+    let (mut splitter, mut single, mut from) = (Splitter::new(), Vec::new(), 0);
+    for at in 1..=data.len() {
+        let Ok((_, end)) = splitter.push(&data[at - 1..at]) else { break };
+        if end.is_some() {
+            single.push(at);
+            if let Some(on) = ddl::standard_strings(&text[from..at]) {
+                splitter.set_standard_strings(on);
+            }
+            from = at;
+        }
+    }
+    // A command to psql may end with the text.
+    if splitter.finish() == Ok(Some(ddl::End::Command)) {
+        single.push(data.len());
+    }
+    assert_eq!(whole, single);
 }
 
 /// Must fail: shows that the harness finds what there is to find. A branch for each byte, as a parser

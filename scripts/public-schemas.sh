@@ -137,6 +137,6 @@ fi
 table=$work/table.md
 status=0
 PGARK_SCHEMAS=$work/sql PGARK_MATRIX=$table \
-    cargo test --locked --test suite fidelity::given_schemas -- --ignored --nocapture >&2 || status=$?
+    cargo test --locked --test suite given_schemas -- --ignored --nocapture >&2 || status=$?
 cat "$table"
 exit "$status"

@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const CHECKS: [(&str, Check); 10] = [
+const CHECKS: [(&str, Check); 11] = [
     ("container", checks::container),
     ("manifest", checks::manifest),
     ("index", checks::index),
@@ -24,6 +24,7 @@ const CHECKS: [(&str, Check); 10] = [
     ("resealed", checks::resealed),
     ("repair", checks::repair),
     ("salvage", checks::salvage),
+    ("ddl", checks::ddl),
 ];
 
 #[test]

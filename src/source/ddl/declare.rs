@@ -122,8 +122,8 @@ impl Declarations {
             "SET" => self.set(at, sql),
             // `pg_dump --clean`: before anything is declared.
             "DROP" if self.is_empty() => Ok(()),
-            "COMMENT" | "GRANT" | "REVOKE" | "SECURITY" | "REFRESH" | "RESET" | "BEGIN"
-            | "COMMIT" | "START" | "END" => Ok(()),
+            "COMMENT" | "GRANT" | "REVOKE" | "SECURITY" | "REFRESH" | "RESET" | "ANALYZE"
+            | "BEGIN" | "COMMIT" | "START" | "END" => Ok(()),
             _ => Err(unknown()),
         }
     }

@@ -140,12 +140,16 @@ fn after_number(bytes: &[u8], start: usize) -> usize {
     loop {
         end = after(bytes, end, |byte| byte == b'_' || byte.is_ascii_alphanumeric());
         let last = end.checked_sub(1).and_then(|last| bytes.get(last));
-        match (last, bytes.get(end)) {
-            (_, Some(b'.')) if digit(end + 1) => end += 1,
-            // `1e-5`: the sign belongs to the exponent.
-            (Some(b'e' | b'E'), Some(b'+' | b'-')) if digit(end + 1) => end += 1,
-            _ => return end,
+        // `1e-5`: the sign belongs to the exponent.
+        let goes_on = match bytes.get(end) {
+            Some(b'.') => true,
+            Some(b'+' | b'-') => matches!(last, Some(b'e' | b'E')),
+            _ => false,
+        };
+        if !goes_on || !digit(end + 1) {
+            return end;
         }
+        end += 1;
     }
 }
 

@@ -35,7 +35,8 @@ impl Scope {
     pub(super) fn new() -> Self {
         Self {
             types: Types::builtin(),
-            path: Vec::new(),
+            // What a session begins with, but for a schema of the user's own name.
+            path: vec!["public".to_owned()],
             collations: BTreeMap::new(),
             unknown_extension: false,
             unknown_types: BTreeSet::new(),
