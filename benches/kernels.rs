@@ -1,6 +1,13 @@
 //! What the inner loops do in a second: `cargo bench --bench kernels [NAME]`. Bytes are those that go
 //! in, before compression.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "as in tests: nothing here meets what it did not make"
+)]
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -19,7 +26,7 @@ const MIB: usize = 1 << 20;
 
 /// Bytes that nothing makes shorter.
 fn noise(length: usize) -> Vec<u8> {
-    let words = (0..length as u64 / 32 + 1).flat_map(|at| Digest::of(&at.to_le_bytes()).0);
+    let words = (0..=(length as u64 / 32)).flat_map(|at| Digest::of(&at.to_le_bytes()).0);
     words.take(length).collect()
 }
 
