@@ -171,7 +171,7 @@ pub(super) fn trouble(path: &Path, error: &DrillError) -> Trouble {
     }
 }
 
-fn server(trouble: Trouble, error: &ThrowawayError) -> Trouble {
+pub(super) fn server(trouble: Trouble, error: &ThrowawayError) -> Trouble {
     match error {
         ThrowawayError::NoServer { wanted, given, .. } => {
             let hint = format!(

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
-use super::{drill, leaving, profiles, servers};
+use super::{drill, leaving, profiles, rescue, servers};
 use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
@@ -23,6 +23,7 @@ use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::profile::{ConfigError, ConnectError, ShelfError};
 use crate::repair::RepairError;
+use crate::rescue::RescueError;
 use crate::restore::RestoreError;
 use crate::verify::rules::RuleFileError;
 use crate::verify::suggest::SuggestError;
@@ -113,6 +114,8 @@ pub(super) enum Failure {
     Restore(Box<RestoreError>),
     /// A drill was not held to its end: of which archive.
     Drill(PathBuf, Box<DrillError>),
+    /// Nothing was rescued: of which input.
+    Rescue(PathBuf, Box<RescueError>),
     /// A database could not be held against rules.
     Check(Box<CheckError>),
     /// A repair could not be tried, or its result not be kept.
@@ -206,6 +209,7 @@ impl Failure {
             Self::Restore(error) => servers::restore(error),
             Self::Compare(error) => servers::compare(error),
             Self::Drill(path, error) => drill::trouble(path, error),
+            Self::Rescue(path, error) => rescue::trouble(path, error),
             Self::Check(error) => servers::check(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),

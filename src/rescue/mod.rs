@@ -1,0 +1,812 @@
+//! Archives of the databases of a data directory that no server runs on: a folder, or the tar of a
+//! volume.
+//!
+//! The original is only read. A copy of it gets a throwaway server of the same major version with
+//! settings of its own; that recovers what was committed, and an ordinary archive is made of it.
+//! What there is to say about damage (pages whose checksum is wrong, the server's own words) is in
+//! the report.
+
+mod alive;
+mod ask;
+mod config;
+mod control;
+mod copy;
+mod damage;
+mod error;
+mod listing;
+mod log;
+mod plan;
+mod server;
+mod stream;
+
+use std::path::{Component, Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use ask::Collation;
+pub use damage::{Owner, Page, Part};
+pub use error::RescueError;
+pub use plan::Tablespace;
+
+use crate::create::{self, CreateError, CreateOptions, CreateReport, runtime};
+use crate::format::parity::Protection;
+use crate::pg::throwaway::{self, Binaries, Keeper, Kept};
+use crate::progress::{Phase, Progress};
+use crate::verify::rules::RuleFile;
+use ask::Database;
+use control::Control;
+use listing::{Input, Listing, clusters_below};
+use plan::{Given, Plan};
+use server::Copy;
+
+/// Nobody else is in a server that only we can reach; prepared transactions may hold locks.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The oldest version whose databases can be read.
+const OLDEST: u32 = 14;
+
+/// Which databases are meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// The only one there is, but for templates and an empty `postgres`.
+    Only,
+    /// This one.
+    Named(String),
+    /// All but templates.
+    All,
+}
+
+/// How to rescue.
+pub struct RescueOptions {
+    /// A folder, a tar file, or `-` for a tar on standard input.
+    pub input: PathBuf,
+    /// The data directory within the input, if there are several.
+    pub within: Option<PathBuf>,
+    /// Paths that links of the data directory lead to, and where that is now.
+    pub maps: Vec<(PathBuf, PathBuf)>,
+    /// Where to look for servers; none: where packages put them, and on the `PATH`.
+    pub binaries: Option<PathBuf>,
+    /// Where to make the copy; none: in the system's folder for temporary files.
+    pub work: Option<PathBuf>,
+    /// Which databases.
+    pub databases: Wanted,
+    /// Where the archive of a database goes.
+    pub output: Arc<dyn Fn(&str) -> PathBuf + Send + Sync>,
+    /// A file or folder that all archives are, or are in: must not be in the original.
+    pub place: PathBuf,
+    /// Make a new WAL on the copy, whatever was in it.
+    pub reset_wal: bool,
+    /// Read damaged pages as empty ones, and no index of the catalog.
+    pub zero_damaged_pages: bool,
+    /// Leave out `backup_label`.
+    pub ignore_backup_label: bool,
+    /// More settings of the copy's server.
+    pub settings: Vec<(String, String)>,
+    /// Leave the server running on the copy.
+    pub keep: bool,
+    /// Sessions that work at the same time; at least 1.
+    pub jobs: usize,
+    /// Bytes of memory, as for making an archive.
+    pub memory: usize,
+    /// Whether archives of the same names may be replaced.
+    pub overwrite: bool,
+    /// What the manifests' `comment` is to say.
+    pub comment: Option<String>,
+    /// The parity to add, if any.
+    pub parity: Option<Protection>,
+    /// Rules to keep in the archives, and to hold them against.
+    pub rules: Option<RuleFile>,
+}
+
+/// What is known about damage.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// Whether pages have checksums, and these were checked.
+    pub checksums: Checksums,
+    /// Pages whose checksum is wrong.
+    pub bad_pages: Vec<Page>,
+    /// Pages that were read as empty ones.
+    pub zeroed_pages: Vec<Page>,
+    /// What the server's log says about damage, each message once.
+    pub log: Vec<String>,
+}
+
+/// Whether the pages of a cluster were checked.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Checksums {
+    /// They have none.
+    #[default]
+    Off,
+    /// All were checked.
+    Checked,
+    /// They have some, but `pg_checksums` is not there.
+    Unchecked,
+}
+
+/// Why an archive may not hold what was once committed, though nothing failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    /// A stable word for it.
+    pub kind: &'static str,
+    /// In a sentence.
+    pub words: String,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct RescueReport {
+    /// The data directory in the input; empty if it is that itself.
+    pub within: PathBuf,
+    /// The version of the server, such as `16.15`.
+    pub server_version: String,
+    /// The user that it ran as, if another than ours.
+    pub server_user: Option<&'static str>,
+    /// The role that read everything.
+    pub role: String,
+    /// Files and bytes of the copy.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+    /// The state that the old server left, in the words of `pg_controldata`.
+    pub state: String,
+    /// Whether the copy's server replayed WAL.
+    pub replayed: bool,
+    /// When the last transaction was committed that was replayed, in the server's words.
+    pub last_transaction: Option<String>,
+    /// Tablespaces beside the data directory.
+    pub tablespaces: Vec<Tablespace>,
+    /// Names of `shared_preload_libraries` that the old server had and the copy's does not load.
+    pub libraries: Option<String>,
+    /// Folders of the data directory that no server needs, and that were left out.
+    pub left_out: Vec<String>,
+    /// Locales that this machine lacks.
+    pub missing_locales: Vec<String>,
+    /// Collations that order text in another way here.
+    pub collations: Vec<Collation>,
+    /// Prepared transactions, which are neither committed nor rolled back: `database: name`.
+    pub prepared: Vec<String>,
+    /// What is known about damage.
+    pub evidence: Evidence,
+    /// Why there is doubt.
+    pub doubts: Vec<Doubt>,
+    /// The databases that there are, but for templates.
+    pub databases: Vec<Outcome>,
+    /// How long copying took.
+    pub copying: Duration,
+    /// How long it took until databases could be read: recovery, checks of pages.
+    pub recovering: Duration,
+    /// Where the copy is, if it was kept.
+    pub kept: Option<PathBuf>,
+}
+
+/// What came of a database.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The database.
+    pub name: String,
+    /// Its archive, if there is one.
+    pub archive: Option<CreateReport>,
+    /// Why there is none.
+    pub why: Option<Why>,
+}
+
+/// Why a database has no archive.
+#[derive(Clone, Debug)]
+pub enum Why {
+    /// It was not asked for.
+    NotWanted,
+    /// Nothing is in it.
+    Empty,
+    /// Dropping it had begun: it is no database any more.
+    Invalid,
+    /// It could not be saved.
+    Failed(Arc<RescueError>),
+}
+
+impl RescueReport {
+    /// Whether all is well: archives that verify, and nothing known that makes doubt.
+    pub fn ok(&self) -> bool {
+        let good = |outcome: &Outcome| match (&outcome.archive, &outcome.why) {
+            (Some(archive), _) => archive.verified.as_ref().is_none_or(|report| report.ok),
+            (None, Some(Why::Failed(_))) => false,
+            (None, _) => true,
+        };
+        self.doubts.is_empty() && self.databases.iter().all(good)
+    }
+
+    /// Why a database that was wanted could not be saved, if any.
+    pub fn failed(&self) -> impl Iterator<Item = (&str, &RescueError)> {
+        self.databases.iter().filter_map(|outcome| match &outcome.why {
+            Some(Why::Failed(error)) => Some((outcome.name.as_str(), &**error)),
+            _ => None,
+        })
+    }
+}
+
+/// Rescues. Blocks until it is done; builds its own runtime, so it must not be called from within
+/// one.
+///
+/// # Errors
+/// [`RescueError`]. Databases of several that could not be saved are in the report.
+pub fn run(
+    options: &RescueOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<RescueReport, RescueError> {
+    let found = look(options, progress.as_ref())?;
+    let mut copy = Copy::new(found.keeper);
+    let mut made = Made { options, progress, plan: &found.plan, major: found.binaries.major };
+    let done = made.all(&found.input, &found.root, &found.listing, &found.binaries, &mut copy);
+    let folder = copy.keeper.folder().to_owned();
+    if options.keep && !progress.interrupted() {
+        copy.keeper.keep();
+        return match done {
+            Ok(report) => Ok(RescueReport { kept: Some(folder), ..report }),
+            Err(error) => Err(RescueError::Kept { error: Box::new(error), folder }),
+        };
+    }
+    progress.begin(Phase::Server, 0, 0);
+    progress.on("removing the copy");
+    // What is left behind outranks what else went wrong.
+    copy.remove()?;
+    match done {
+        Err(_) if progress.interrupted() => Err(RescueError::Interrupted),
+        done => done,
+    }
+}
+
+/// What was found before anything was copied.
+struct Looked {
+    input: Input,
+    root: PathBuf,
+    listing: Listing,
+    plan: Plan,
+    binaries: Binaries,
+    keeper: Keeper,
+}
+
+fn look(options: &RescueOptions, progress: &dyn Progress) -> Result<Looked, RescueError> {
+    let begin = || -> Result<Keeper, RescueError> {
+        let kept = Kept { encoding: "UTF8", locale: "C", settings: &[] };
+        Ok(Keeper::begin(options.work.as_deref(), &kept, progress)?)
+    };
+    let mut keeper = None;
+    let path = options.input.clone();
+    let input = if path == Path::new("-") {
+        let begun = begin()?;
+        let path = copy::spool(&begun, progress)?;
+        keeper = Some(begun);
+        Input::Tar(path)
+    } else {
+        let failed = |source| RescueError::Input { path: path.clone(), source };
+        let meta = std::fs::metadata(&path).map_err(failed)?;
+        stay_out(options)?;
+        if meta.is_dir() { Input::Folder(path.clone()) } else { Input::Tar(path.clone()) }
+    };
+    let (root, listing) = match &input {
+        Input::Folder(base) => {
+            progress.begin(Phase::Look, 0, 0);
+            let clusters = clusters_below(base, progress)?;
+            let root = choose(options, clusters, |root| {
+                std::fs::read(base.join(root).join("PG_VERSION")).unwrap_or_default()
+            })?;
+            refuse_alive(&inside(base, &root))?;
+            let listing = Listing::of_folder(base, &root, progress)?;
+            (root, listing)
+        }
+        Input::Tar(path) => {
+            let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+            progress.begin(Phase::Look, 0, bytes);
+            let listing = Listing::of_tar(path, progress)?;
+            let root = choose(options, listing.clusters(), |root| {
+                listing.text(&root.join("PG_VERSION")).unwrap_or_default().to_vec()
+            })?;
+            (root, listing)
+        }
+    };
+    let version = listing.text(&root.join("PG_VERSION")).unwrap_or_default();
+    let version = String::from_utf8_lossy(version).trim().to_owned();
+    let major = version.parse::<u32>().ok().filter(|major| *major >= OLDEST);
+    let major = major.ok_or(RescueError::Version(version))?;
+    let binaries = throwaway::find_exact(major, options.binaries.as_deref())?;
+    let base = match &input {
+        Input::Folder(base) => Some(base.as_path()),
+        Input::Tar(_) => None,
+    };
+    let plan = plan_of(options, &listing, &root, base, major, progress)?;
+    let keeper = match keeper {
+        Some(keeper) => keeper,
+        None => begin()?,
+    };
+    Ok(Looked { input, root, listing, plan, binaries, keeper })
+}
+
+fn plan_of(
+    options: &RescueOptions,
+    listing: &Listing,
+    root: &Path,
+    base: Option<&Path>,
+    major: u32,
+    progress: &dyn Progress,
+) -> Result<Plan, RescueError> {
+    let (maps, ignore) = (options.maps.as_slice(), options.ignore_backup_label);
+    let given = Given { listing, root, major, base, maps, ignore_backup_label: ignore, progress };
+    let mut plan = given.plan()?;
+    if options.reset_wal {
+        plan.broken.retain(|(name, _)| name.strip_prefix(root) != Ok(Path::new("pg_wal")));
+    }
+    if !plan.broken.is_empty() {
+        return Err(RescueError::Broken(plan.broken));
+    }
+    if !plan.has_wal && !options.reset_wal {
+        return Err(RescueError::NoWal);
+    }
+    Ok(plan)
+}
+
+/// Neither archive nor copy is written into the original.
+fn stay_out(options: &RescueOptions) -> Result<(), RescueError> {
+    let Ok(input) = options.input.canonicalize() else { return Ok(()) };
+    if !input.is_dir() {
+        return Ok(());
+    }
+    let work = options.work.clone().unwrap_or_else(std::env::temp_dir);
+    for what in [&options.place, &work] {
+        let Ok(whole) = std::path::absolute(what) else { continue };
+        // As far up as there is something.
+        let real = whole.ancestors().find_map(|folder| folder.canonicalize().ok());
+        if real.is_some_and(|real| real.starts_with(&input)) {
+            return Err(RescueError::IntoOriginal { what: what.clone(), input });
+        }
+    }
+    Ok(())
+}
+
+/// The data directory itself.
+fn inside(base: &Path, root: &Path) -> PathBuf {
+    if root.as_os_str().is_empty() { base.to_owned() } else { base.join(root) }
+}
+
+fn refuse_alive(cluster: &Path) -> Result<(), RescueError> {
+    match alive::server_on(cluster) {
+        Some(pid) => Err(RescueError::Alive { path: cluster.to_owned(), pid }),
+        None => Ok(()),
+    }
+}
+
+/// The data directory that is meant.
+fn choose(
+    options: &RescueOptions,
+    clusters: Vec<PathBuf>,
+    version: impl Fn(&Path) -> Vec<u8>,
+) -> Result<PathBuf, RescueError> {
+    let path = options.input.clone();
+    let named = |root: &PathBuf| {
+        let shown = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        let version = version(root);
+        format!("{} (PostgreSQL {})", shown.display(), String::from_utf8_lossy(&version).trim())
+    };
+    if let Some(within) = &options.within {
+        let plain: PathBuf =
+            within.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let found = clusters.iter().map(named).collect();
+        return match clusters.into_iter().find(|root| *root == plain) {
+            Some(root) => Ok(root),
+            None => Err(RescueError::NotThere { path, within: within.clone(), found }),
+        };
+    }
+    match clusters.as_slice() {
+        [] => Err(RescueError::NoCluster { clue: clue(&path), path }),
+        [one] => Ok(one.clone()),
+        several => Err(RescueError::Several { path, found: several.iter().map(named).collect() }),
+    }
+}
+
+/// What a folder is that has no data directory in it.
+fn clue(path: &Path) -> Option<String> {
+    let upward = path.canonicalize().ok()?;
+    let above = upward.ancestors().skip(1).find(|folder| {
+        folder.join("PG_VERSION").is_file() && folder.join("global/pg_control").is_file()
+    });
+    if let Some(above) = above {
+        return Some(format!("it is a part of one: {}", above.display()));
+    }
+    if path.join("PG_VERSION").is_file() {
+        return Some("PG_VERSION is there, but global/pg_control is missing".into());
+    }
+    None
+}
+
+/// The work on the copy.
+struct Made<'a> {
+    options: &'a RescueOptions,
+    progress: &'a Arc<dyn Progress>,
+    plan: &'a Plan,
+    major: u32,
+}
+
+impl Made<'_> {
+    fn all(
+        &mut self,
+        input: &Input,
+        root: &Path,
+        listing: &Listing,
+        binaries: &Binaries,
+        copy: &mut Copy,
+    ) -> Result<RescueReport, RescueError> {
+        let (options, plan, progress) = (self.options, self.plan, self.progress.as_ref());
+        copy::check_room(copy.keeper.folder(), plan.bytes)?;
+        let began = Instant::now();
+        copy::make(input, plan, &copy.keeper, progress)?;
+        self.refuse_changed(input, root)?;
+        if options.input == Path::new("-")
+            && let Input::Tar(path) = input
+        {
+            let failed = |source| RescueError::Copy { path: path.clone(), source };
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let copying = began.elapsed();
+
+        let began = Instant::now();
+        copy.keeper.use_programs(binaries, progress)?;
+        let control = Control::of(&copy.keeper)?;
+        let failed = |source| RescueError::Copy { path: copy.keeper.folder().to_owned(), source };
+        config::write(&copy.keeper, options, &control, self.major).map_err(failed)?;
+        if options.reset_wal {
+            reset_wal(&copy.keeper)?;
+        } else if !control.is_clean() {
+            self.refuse_tablespaces(&copy.keeper, &control)?;
+        }
+        let mut evidence = Evidence::default();
+        if control.has_checksums() {
+            if !control.is_clean() && !options.reset_wal {
+                // Recovery mends pages that were half written.
+                copy.up(progress)?;
+                copy.down(progress)?;
+            }
+            progress.begin(Phase::Pages, 0, 0);
+            (evidence.checksums, evidence.bad_pages) = match damage::check_pages(&copy.keeper)? {
+                Some(pages) => (Checksums::Checked, pages),
+                None => (Checksums::Unchecked, Vec::new()),
+            };
+            if progress.interrupted() {
+                return Err(RescueError::Interrupted);
+            }
+        }
+        let runtime = runtime().map_err(|error| RescueError::Internal(error.to_string()))?;
+        let session = copy.first_session(&runtime, progress)?;
+        let cluster = runtime.block_on(ask::cluster(&session))?;
+        runtime.block_on(session.close());
+        let libraries = config::libraries(&[
+            listing.text(&root.join("postgresql.conf")),
+            listing.text(&root.join("postgresql.auto.conf")),
+        ]);
+        let mut report = RescueReport {
+            within: root.to_owned(),
+            server_version: binaries.version.clone(),
+            server_user: copy.keeper.user(),
+            role: copy.user.clone(),
+            files: u64::try_from(plan.files.len()).unwrap_or(u64::MAX),
+            bytes: plan.bytes,
+            state: control.state().to_owned(),
+            replayed: false,
+            last_transaction: None,
+            tablespaces: plan.tablespaces.clone(),
+            libraries,
+            left_out: plan.left_out.clone(),
+            missing_locales: Vec::new(),
+            collations: cluster.collations,
+            prepared: cluster.prepared,
+            evidence,
+            doubts: Vec::new(),
+            databases: Vec::new(),
+            copying,
+            recovering: began.elapsed(),
+            kept: None,
+        };
+        let told = self.databases(cluster.databases, copy, &runtime, binaries, &mut report);
+        runtime.shutdown_background();
+        if !options.keep {
+            // What it says while it stops belongs to the log too; the copy goes in any case.
+            _ = copy.down(progress);
+        }
+        told?;
+        report.missing_locales.clone_from(&copy.stand_ins);
+        self.doubts(input, &control, &mut report);
+        Ok(report)
+    }
+
+    /// Tablespaces that are not there, and where they were.
+    fn missing(&self) -> Vec<Tablespace> {
+        self.plan.tablespaces.iter().filter(|space| space.found.is_none()).cloned().collect()
+    }
+
+    /// Whether everything is as it was when it was looked at first.
+    fn refuse_changed(&self, input: &Input, root: &Path) -> Result<(), RescueError> {
+        let Input::Folder(base) = input else { return Ok(()) };
+        let progress = self.progress.as_ref();
+        refuse_alive(&inside(base, root))?;
+        let listing = Listing::of_folder(base, root, progress)?;
+        let again = plan_of(self.options, &listing, root, Some(base), self.major, progress)?;
+        let both = self.plan.files.keys().chain(again.files.keys());
+        let mut differ = both.filter(|name| self.plan.files.get(*name) != again.files.get(*name));
+        match differ.next() {
+            None => Ok(()),
+            Some(name) => {
+                let inner = name.strip_prefix("data").unwrap_or(name);
+                Err(RescueError::Changed(inside(base, root).join(inner)))
+            }
+        }
+    }
+
+    /// Replaying that a tablespace was made would make it again, where it was.
+    fn refuse_tablespaces(&self, keeper: &Keeper, control: &Control) -> Result<(), RescueError> {
+        let (redo, timeline) = control.redo();
+        let mut command = keeper.program("pg_waldump");
+        let wal = keeper.folder().join("data/pg_wal");
+        command.arg("-r").arg("Tablespace").arg("-p").arg(wal).arg("-t").arg(timeline);
+        command.arg("-s").arg(redo).stdin(Stdio::null()).stderr(Stdio::null());
+        // Where it is not there, or cannot read it, so be it: the server says what is wrong.
+        let Ok(ran) = command.output() else { return Ok(()) };
+        for line in String::from_utf8_lossy(&ran.stdout).lines() {
+            let Some(made) = log::between(line, "desc: CREATE ", "\n") else { continue };
+            let Some((oid, path)) = made.split_once(' ') else { continue };
+            let path = PathBuf::from(path.trim_matches('"'));
+            let is_new = std::fs::read_dir(&path).is_ok_and(|mut names| names.next().is_none());
+            if path.is_absolute() && !is_new {
+                return Err(RescueError::MakesTablespace { oid: oid.parse().unwrap_or(0), path });
+            }
+        }
+        Ok(())
+    }
+
+    fn databases(
+        &self,
+        all: Vec<Database>,
+        copy: &mut Copy,
+        runtime: &tokio::runtime::Runtime,
+        binaries: &Binaries,
+        report: &mut RescueReport,
+    ) -> Result<(), RescueError> {
+        let progress = self.progress.as_ref();
+        let wanted = self.wanted(&all, copy, runtime)?;
+        for (database, why) in all.iter().zip(wanted) {
+            let name = database.name.clone();
+            if let Some(why) = why {
+                report.databases.push(Outcome { name, archive: None, why: Some(why) });
+                continue;
+            }
+            let saved = self.one(database, copy, runtime, binaries, report);
+            // What the log says grows with each of them.
+            self.read_log(copy, report);
+            self.name_pages(database, copy, runtime, report);
+            match saved {
+                Ok(archive) => {
+                    report.databases.push(Outcome { name, archive: Some(archive), why: None });
+                }
+                Err(error) if progress.interrupted() => return Err(error),
+                Err(error) => {
+                    let error = match error {
+                        RescueError::Unsaved { database, source, .. } => RescueError::Unsaved {
+                            database,
+                            source,
+                            evidence: Box::new(report.evidence.clone()),
+                        },
+                        error => error,
+                    };
+                    if self.options.databases != Wanted::All {
+                        return Err(error);
+                    }
+                    let why = Some(Why::Failed(Arc::new(error)));
+                    report.databases.push(Outcome { name, archive: None, why });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For each database, why it is left out.
+    fn wanted(
+        &self,
+        all: &[Database],
+        copy: &mut Copy,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Vec<Option<Why>>, RescueError> {
+        let progress = self.progress.as_ref();
+        let names = || all.iter().map(|database| database.name.clone()).collect::<Vec<_>>();
+        if let Wanted::Named(wanted) = &self.options.databases {
+            if !all.iter().any(|database| database.name == *wanted) {
+                return Err(RescueError::NoDatabase { name: wanted.clone(), found: names() });
+            }
+            let why = |database: &Database| {
+                if database.name == *wanted { None } else { Some(Why::NotWanted) }
+            };
+            return Ok(all.iter().map(why).collect());
+        }
+        let mut out = Vec::new();
+        for database in all {
+            out.push(if database.invalid {
+                Some(Why::Invalid)
+            } else if database.name == "postgres" && all.len() > 1 {
+                // Every cluster has it, and hardly anybody anything in it.
+                match copy.session("postgres", runtime, progress) {
+                    Ok(session) => {
+                        let contents = runtime.block_on(crate::pg::contents(&session));
+                        runtime.block_on(session.close());
+                        contents.is_ok_and(|contents| contents.is_empty()).then_some(Why::Empty)
+                    }
+                    // Reading it will say why.
+                    Err(_) => None,
+                }
+            } else {
+                None
+            });
+        }
+        let meant = out.iter().filter(|why| why.is_none()).count();
+        match (&self.options.databases, meant) {
+            (_, 0) if all.is_empty() => Err(RescueError::Nothing),
+            // Nothing but an empty `postgres` and what is no database any more.
+            (_, 0) => Err(RescueError::Databases(names())),
+            (Wanted::Only, 2..) => Err(RescueError::Databases(names())),
+            _ => Ok(out),
+        }
+    }
+
+    fn one(
+        &self,
+        database: &Database,
+        copy: &mut Copy,
+        runtime: &tokio::runtime::Runtime,
+        binaries: &Binaries,
+        report: &mut RescueReport,
+    ) -> Result<CreateReport, RescueError> {
+        let (options, progress) = (self.options, self.progress.as_ref());
+        let name = database.name.as_str();
+        if !database.may_connect {
+            let session = copy.first_session(runtime, progress)?;
+            let opened = runtime.block_on(ask::open_up(&session, name));
+            runtime.block_on(session.close());
+            opened?;
+        }
+        let session = copy.session(name, runtime, progress)?;
+        let asked = runtime.block_on(async {
+            let missing = ask::lost(&session, name, &self.missing()).await?;
+            let collations = ask::collations(&session, name).await;
+            Ok::<_, RescueError>((missing, collations))
+        });
+        runtime.block_on(session.close());
+        let (missing, collations) = asked?;
+        report.collations.extend(collations);
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
+        let pg_dump = binaries.folder.join("pg_dump");
+        let creating = CreateOptions {
+            params: copy.params(name)?,
+            output: (options.output)(name),
+            jobs: options.jobs,
+            memory: options.memory,
+            pg_dump: if pg_dump.is_file() { quoted(&pg_dump) } else { String::new() },
+            lock_timeout: LOCK_TIMEOUT,
+            profile: None,
+            comment: options.comment.clone(),
+            overwrite: options.overwrite,
+            created: None,
+            snapshot: None,
+            read_back: true,
+            parity: options.parity,
+            rules: options.rules.clone(),
+        };
+        create::run(&creating, self.progress).map_err(|error| match error {
+            CreateError::Interrupted => RescueError::Interrupted,
+            source => RescueError::Unsaved {
+                database: name.to_owned(),
+                source: Box::new(source),
+                evidence: Box::default(),
+            },
+        })
+    }
+
+    fn read_log(&self, copy: &Copy, report: &mut RescueReport) {
+        let told = log::told(&copy.log());
+        report.replayed = told.replayed;
+        report.last_transaction = told.last_transaction;
+        report.evidence.log = told.damage;
+        for page in told.zeroed {
+            let same = |known: &&Page| known.relation == page.relation && known.block == page.block;
+            if report.evidence.zeroed_pages.iter().find(same).is_none() {
+                report.evidence.zeroed_pages.push(page);
+            }
+        }
+    }
+
+    /// Whose the damaged pages are, as far as this database knows.
+    fn name_pages(
+        &self,
+        database: &Database,
+        copy: &mut Copy,
+        runtime: &tokio::runtime::Runtime,
+        report: &mut RescueReport,
+    ) {
+        let evidence = &mut report.evidence;
+        if evidence.bad_pages.is_empty() && evidence.zeroed_pages.is_empty() {
+            return;
+        }
+        // A database too damaged for it leaves them without a name.
+        let Ok(session) = copy.session(&database.name, runtime, self.progress.as_ref()) else {
+            return;
+        };
+        for pages in [&mut evidence.bad_pages, &mut evidence.zeroed_pages] {
+            _ = runtime.block_on(damage::name(&session, &database.name, database.oid, pages));
+        }
+        runtime.block_on(session.close());
+    }
+
+    fn doubts(&self, input: &Input, control: &Control, report: &mut RescueReport) {
+        let mut doubts = Vec::new();
+        let mut doubt = |kind, words: String| doubts.push(Doubt { kind, words });
+        if control.damaged {
+            doubt("control-file", "the checksum of the control file is wrong".into());
+        }
+        if self.options.reset_wal {
+            doubt(
+                "wal-reset",
+                "the WAL was thrown away: what was only in it is lost, transactions may be there in \
+                 part, and keys, references and indexes may not fit together"
+                    .into(),
+            );
+        }
+        if self.options.ignore_backup_label && self.plan.has_backup_label {
+            doubt(
+                "backup-label",
+                "backup_label was left out: if this is a base backup, rows may be of different moments"
+                    .into(),
+            );
+        }
+        if matches!(input, Input::Tar(_)) && self.plan.has_pid_file && !control.is_clean() {
+            doubt(
+                "made-while-running",
+                "the server was not stopped before the tar was made: if it still ran then, rows may \
+                 be of different moments, or missing"
+                    .into(),
+            );
+        }
+        let evidence = &report.evidence;
+        let bad = evidence.bad_pages.len();
+        if bad > 0 {
+            let pages = if bad == 1 { "page has a" } else { "pages have a" };
+            doubt("bad-pages", format!("{bad} {pages} wrong checksum"));
+        }
+        let zeroed = evidence.zeroed_pages.len();
+        if zeroed > 0 {
+            let were = if zeroed == 1 { "page was" } else { "pages were" };
+            doubt(
+                "zeroed-pages",
+                format!("{zeroed} damaged {were} read as empty: rows in it are lost"),
+            );
+        }
+        if !evidence.log.is_empty() && zeroed == 0 {
+            doubt("log", "the server's log speaks of damage".into());
+        }
+        report.doubts = doubts;
+    }
+}
+
+/// A word of a command line.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A new WAL for the copy, whatever was in it.
+fn reset_wal(keeper: &Keeper) -> Result<(), RescueError> {
+    let program = "pg_resetwal";
+    let mut command = keeper.program(program);
+    command.arg("-f").arg("-D").arg(keeper.folder().join("data")).stdin(Stdio::null());
+    let failed = |source| RescueError::Program { program: program.into(), source };
+    let ran = command.output().map_err(failed)?;
+    if ran.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+    Err(RescueError::Said { program: program.into(), said })
+}
