@@ -226,9 +226,10 @@ fn state_words(report: &RescueReport) -> String {
 }
 
 fn checksum_words(evidence: &Evidence) -> String {
-    match (evidence.checksums, evidence.bad_pages.len()) {
+    match (&evidence.checksums, evidence.bad_pages.len()) {
         (Checksums::Off, _) => "pages have no checksums".into(),
         (Checksums::Unchecked, _) => "pages have checksums, but pg_checksums is not here".into(),
+        (Checksums::Stopped(_), _) => "the checksums of pages were not all checked".into(),
         (Checksums::Checked, 0) => "the checksums of all pages are right".into(),
         (Checksums::Checked, 1) => "the checksum of 1 page is wrong".into(),
         (Checksums::Checked, some) => {

@@ -62,6 +62,11 @@ impl Control {
         self.number("Data page checksum version") > 0
     }
 
+    /// The name of the folder that such a server has in each tablespace.
+    pub(super) fn tablespace_folder(&self, major: u32) -> String {
+        format!("PG_{major}_{}", self.text("Catalog version number"))
+    }
+
     /// Where recovery begins, as `(position, timeline)`.
     pub(super) fn redo(&self) -> (&str, &str) {
         let timeline = self.text("Latest checkpoint's TimeLineID");

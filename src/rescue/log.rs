@@ -84,8 +84,6 @@ impl Message {
 pub(super) struct Told {
     /// Whether WAL was replayed.
     pub(super) replayed: bool,
-    /// The time of the last transaction that was replayed, as the server writes it.
-    pub(super) last_transaction: Option<String>,
     /// Messages about damage, each once, with what follows them.
     pub(super) damage: Vec<String>,
     /// Pages that were replaced by zeros.
@@ -97,10 +95,6 @@ pub(super) fn told(log: &str) -> Told {
     let mut out = Told::default();
     for message in messages(log) {
         out.replayed |= message.says("redo starts at");
-        if let Some(time) = message.text.strip_prefix("last completed transaction was at log time ")
-        {
-            out.last_transaction = Some(time.to_owned());
-        }
         if message.is_damage() {
             let mut line = format!("{}: {}", message.severity, message.text);
             if let Some(more) = message.more.first() {
@@ -196,7 +190,6 @@ mod tests {
              LOG:  redo starts at 0/1\n\
              LOG:  invalid record length at 0/2: expected at least 24, got 0\n\
              LOG:  redo done at 0/1 system usage: CPU: user: 0.00 s\n\
-             LOG:  last completed transaction was at log time 2026-11-28 07:00:00.1+00\n\
              WARNING:  page verification failed, calculated checksum 1 but expected 2\n\
              WARNING:  invalid page in block 3 of relation base/16384/16385; zeroing out page\n\
              WARNING:  invalid page in block 3 of relation base/16384/16385; zeroing out page\n\
@@ -204,7 +197,6 @@ mod tests {
              ERROR:  missing chunk number 0 for toast value 16390 in pg_toast_16385\n",
         );
         assert!(told.replayed);
-        assert_eq!(told.last_transaction.as_deref(), Some("2026-11-28 07:00:00.1+00"));
         assert_eq!(told.damage.len(), 3, "{told:?}");
         assert_eq!(told.zeroed, [Page::new("base/16384/16385", 3)]);
     }

@@ -18,6 +18,7 @@ mod log;
 mod plan;
 mod server;
 mod stream;
+mod wal;
 
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
@@ -112,7 +113,7 @@ pub struct Evidence {
 }
 
 /// Whether the pages of a cluster were checked.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub enum Checksums {
     /// They have none.
     #[default]
@@ -121,6 +122,8 @@ pub enum Checksums {
     Checked,
     /// They have some, but `pg_checksums` is not there.
     Unchecked,
+    /// They have some, but `pg_checksums` did not come to its end: what it said.
+    Stopped(String),
 }
 
 /// Why an archive may not hold what was once committed, though nothing failed.
@@ -151,7 +154,7 @@ pub struct RescueReport {
     pub state: String,
     /// Whether the copy's server replayed WAL.
     pub replayed: bool,
-    /// When the last transaction was committed that was replayed, in the server's words.
+    /// When the last transaction was committed that was replayed, if that is known.
     pub last_transaction: Option<String>,
     /// Tablespaces beside the data directory.
     pub tablespaces: Vec<Tablespace>,
@@ -296,7 +299,12 @@ fn look(options: &RescueOptions, progress: &dyn Progress) -> Result<Looked, Resc
         Input::Tar(path) => {
             let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
             progress.begin(Phase::Look, 0, bytes);
-            let listing = Listing::of_tar(path, progress)?;
+            let listing = Listing::of_tar(path, progress).map_err(|error| match error {
+                RescueError::Input { source, .. } => {
+                    RescueError::Input { path: shown(&options.input), source }
+                }
+                error => error,
+            })?;
             let root = choose(options, listing.clusters(), |root| {
                 listing.text(&root.join("PG_VERSION")).unwrap_or_default().to_vec()
             })?;
@@ -359,6 +367,11 @@ fn stay_out(options: &RescueOptions) -> Result<(), RescueError> {
         }
     }
     Ok(())
+}
+
+/// What an input is called.
+fn shown(input: &Path) -> PathBuf {
+    if input == Path::new("-") { "standard input".into() } else { input.to_owned() }
 }
 
 /// The data directory itself.
@@ -451,10 +464,18 @@ impl Made<'_> {
         let control = Control::of(&copy.keeper)?;
         let failed = |source| RescueError::Copy { path: copy.keeper.folder().to_owned(), source };
         config::write(&copy.keeper, options, &control, self.major).map_err(failed)?;
+        for space in self.missing() {
+            // An empty one, so that nobody stumbles over it.
+            let name = control.tablespace_folder(self.major);
+            let inner = Path::new("tablespaces").join(space.oid.to_string()).join(name);
+            copy.keeper.make_folder(&inner.to_string_lossy()).map_err(failed)?;
+        }
+        let mut last_transaction = None;
         if options.reset_wal {
             reset_wal(&copy.keeper)?;
         } else if !control.is_clean() {
-            self.refuse_tablespaces(&copy.keeper, &control)?;
+            wal::refuse_tablespaces(&copy.keeper, &control)?;
+            last_transaction = wal::last_commit(&copy.keeper, &control);
         }
         let mut evidence = Evidence::default();
         if control.has_checksums() {
@@ -464,9 +485,12 @@ impl Made<'_> {
                 copy.down(progress)?;
             }
             progress.begin(Phase::Pages, 0, 0);
-            (evidence.checksums, evidence.bad_pages) = match damage::check_pages(&copy.keeper)? {
-                Some(pages) => (Checksums::Checked, pages),
-                None => (Checksums::Unchecked, Vec::new()),
+            (evidence.checksums, evidence.bad_pages) = match damage::check_pages(&copy.keeper) {
+                Ok(Some(pages)) => (Checksums::Checked, pages),
+                Ok(None) => (Checksums::Unchecked, Vec::new()),
+                // A file that it cannot read; what can be read is saved all the same.
+                Err(RescueError::Said { said, .. }) => (Checksums::Stopped(said), Vec::new()),
+                Err(error) => return Err(error),
             };
             if progress.interrupted() {
                 return Err(RescueError::Interrupted);
@@ -489,7 +513,7 @@ impl Made<'_> {
             bytes: plan.bytes,
             state: control.state().to_owned(),
             replayed: false,
-            last_transaction: None,
+            last_transaction,
             tablespaces: plan.tablespaces.clone(),
             libraries,
             left_out: plan.left_out.clone(),
@@ -536,27 +560,6 @@ impl Made<'_> {
                 Err(RescueError::Changed(inside(base, root).join(inner)))
             }
         }
-    }
-
-    /// Replaying that a tablespace was made would make it again, where it was.
-    fn refuse_tablespaces(&self, keeper: &Keeper, control: &Control) -> Result<(), RescueError> {
-        let (redo, timeline) = control.redo();
-        let mut command = keeper.program("pg_waldump");
-        let wal = keeper.folder().join("data/pg_wal");
-        command.arg("-r").arg("Tablespace").arg("-p").arg(wal).arg("-t").arg(timeline);
-        command.arg("-s").arg(redo).stdin(Stdio::null()).stderr(Stdio::null());
-        // Where it is not there, or cannot read it, so be it: the server says what is wrong.
-        let Ok(ran) = command.output() else { return Ok(()) };
-        for line in String::from_utf8_lossy(&ran.stdout).lines() {
-            let Some(made) = log::between(line, "desc: CREATE ", "\n") else { continue };
-            let Some((oid, path)) = made.split_once(' ') else { continue };
-            let path = PathBuf::from(path.trim_matches('"'));
-            let is_new = std::fs::read_dir(&path).is_ok_and(|mut names| names.next().is_none());
-            if path.is_absolute() && !is_new {
-                return Err(RescueError::MakesTablespace { oid: oid.parse().unwrap_or(0), path });
-            }
-        }
-        Ok(())
     }
 
     fn databases(
@@ -709,7 +712,6 @@ impl Made<'_> {
     fn read_log(&self, copy: &Copy, report: &mut RescueReport) {
         let told = log::told(&copy.log());
         report.replayed = told.replayed;
-        report.last_transaction = told.last_transaction;
         report.evidence.log = told.damage;
         for page in told.zeroed {
             let same = |known: &&Page| known.relation == page.relation && known.block == page.block;
@@ -771,6 +773,9 @@ impl Made<'_> {
             );
         }
         let evidence = &report.evidence;
+        if let Checksums::Stopped(said) = &evidence.checksums {
+            doubt("checksums", format!("the check of checksums broke off: {said}"));
+        }
         let bad = evidence.bad_pages.len();
         if bad > 0 {
             let pages = if bad == 1 { "page has a" } else { "pages have a" };

@@ -142,6 +142,9 @@ impl Given<'_> {
         for folder in FOLDERS {
             plan.folders.insert(Path::new("data").join(folder));
         }
+        if self.major >= 17 {
+            plan.folders.insert("data/pg_wal/summaries".into());
+        }
         let name = |name: &str| self.listing.nodes.contains_key(&self.root.join(name));
         plan.has_pid_file = name("postmaster.pid");
         plan.has_backup_label = name("backup_label");

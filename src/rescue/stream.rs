@@ -81,6 +81,9 @@ fn open<'a>(mut file: File, progress: &'a dyn Progress) -> io::Result<Box<dyn Re
             some => got += some,
         }
     }
+    if got == 0 {
+        return Err(odd("there is nothing in it".into()));
+    }
     file.rewind()?;
     let file = BufReader::with_capacity(256 << 10, Told { file, progress });
     Ok(match magic {

@@ -118,10 +118,11 @@ impl<'a> Rescued<'a> {
             state: &report.state,
             replayed: report.replayed,
             last_transaction: report.last_transaction.as_deref(),
-            checksums: match report.evidence.checksums {
+            checksums: match &report.evidence.checksums {
                 Checksums::Off => "off",
                 Checksums::Checked => "checked",
                 Checksums::Unchecked => "unchecked",
+                Checksums::Stopped(_) => "stopped",
             },
             bad_pages: report.evidence.bad_pages.iter().map(page).collect(),
             zeroed_pages: report.evidence.zeroed_pages.iter().map(page).collect(),
