@@ -114,8 +114,8 @@ pub(super) enum Failure {
     Restore(Box<RestoreError>),
     /// A drill was not held to its end: of which archive.
     Drill(PathBuf, Box<DrillError>),
-    /// Nothing was rescued: of which input.
-    Rescue(PathBuf, Box<RescueError>),
+    /// Nothing was rescued.
+    Rescue(Box<RescueError>),
     /// A database could not be held against rules.
     Check(Box<CheckError>),
     /// A repair could not be tried, or its result not be kept.
@@ -209,7 +209,7 @@ impl Failure {
             Self::Restore(error) => servers::restore(error),
             Self::Compare(error) => servers::compare(error),
             Self::Drill(path, error) => drill::trouble(path, error),
-            Self::Rescue(path, error) => rescue::trouble(path, error),
+            Self::Rescue(error) => rescue::trouble(error),
             Self::Check(error) => servers::check(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),

@@ -1,5 +1,6 @@
 //! The settings that the copy's server gets: its own, none of the old server's.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 
@@ -76,7 +77,8 @@ pub(super) fn write(
     settings.extend(options.settings.iter().cloned());
     let mut text = String::from("# Written by pgark rescue.\n");
     for (name, value) in settings {
-        text += &format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''"));
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
+        _ = writeln!(text, "{name} = '{value}'");
     }
     for (name, text) in [
         ("postgresql.conf", text.as_str()),

@@ -230,7 +230,8 @@ fn clean(name: &Path) -> io::Result<PathBuf> {
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
                 return Err(stream::odd(format!(
-                    "it has an entry {name:?}, whose name leads out of it: no data directory has such"
+                    "it has an entry {}, whose name leads out of it: no data directory has such",
+                    name.display()
                 )));
             }
         }

@@ -15,12 +15,14 @@ mod damage;
 mod error;
 mod listing;
 mod log;
+mod look;
 mod plan;
+mod report;
 mod server;
 mod stream;
 mod wal;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,202 +31,20 @@ pub use ask::Collation;
 pub use damage::{Owner, Page, Part};
 pub use error::RescueError;
 pub use plan::Tablespace;
+pub use report::{Checksums, Doubt, Evidence, Outcome, RescueOptions, RescueReport, Wanted, Why};
 
 use crate::create::{self, CreateError, CreateOptions, CreateReport, runtime};
-use crate::format::parity::Protection;
-use crate::pg::throwaway::{self, Binaries, Keeper, Kept};
+use crate::pg::throwaway::{Binaries, Keeper};
 use crate::progress::{Phase, Progress};
-use crate::verify::rules::RuleFile;
 use ask::Database;
 use control::Control;
-use listing::{Input, Listing, clusters_below};
-use plan::{Given, Plan};
+use listing::{Input, Listing};
+use look::{inside, look, plan_of, refuse_alive};
+use plan::Plan;
 use server::Copy;
 
 /// Nobody else is in a server that only we can reach; prepared transactions may hold locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The oldest version whose databases can be read.
-const OLDEST: u32 = 14;
-
-/// Which databases are meant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
-    /// The only one there is, but for templates and an empty `postgres`.
-    Only,
-    /// This one.
-    Named(String),
-    /// All but templates.
-    All,
-}
-
-/// How to rescue.
-pub struct RescueOptions {
-    /// A folder, a tar file, or `-` for a tar on standard input.
-    pub input: PathBuf,
-    /// The data directory within the input, if there are several.
-    pub within: Option<PathBuf>,
-    /// Paths that links of the data directory lead to, and where that is now.
-    pub maps: Vec<(PathBuf, PathBuf)>,
-    /// Where to look for servers; none: where packages put them, and on the `PATH`.
-    pub binaries: Option<PathBuf>,
-    /// Where to make the copy; none: in the system's folder for temporary files.
-    pub work: Option<PathBuf>,
-    /// Which databases.
-    pub databases: Wanted,
-    /// Where the archive of a database goes.
-    pub output: Arc<dyn Fn(&str) -> PathBuf + Send + Sync>,
-    /// A file or folder that all archives are, or are in: must not be in the original.
-    pub place: PathBuf,
-    /// Make a new WAL on the copy, whatever was in it.
-    pub reset_wal: bool,
-    /// Read damaged pages as empty ones, and no index of the catalog.
-    pub zero_damaged_pages: bool,
-    /// Leave out `backup_label`.
-    pub ignore_backup_label: bool,
-    /// More settings of the copy's server.
-    pub settings: Vec<(String, String)>,
-    /// Leave the server running on the copy.
-    pub keep: bool,
-    /// Sessions that work at the same time; at least 1.
-    pub jobs: usize,
-    /// Bytes of memory, as for making an archive.
-    pub memory: usize,
-    /// Whether archives of the same names may be replaced.
-    pub overwrite: bool,
-    /// What the manifests' `comment` is to say.
-    pub comment: Option<String>,
-    /// The parity to add, if any.
-    pub parity: Option<Protection>,
-    /// Rules to keep in the archives, and to hold them against.
-    pub rules: Option<RuleFile>,
-}
-
-/// What is known about damage.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Evidence {
-    /// Whether pages have checksums, and these were checked.
-    pub checksums: Checksums,
-    /// Pages whose checksum is wrong.
-    pub bad_pages: Vec<Page>,
-    /// Pages that were read as empty ones.
-    pub zeroed_pages: Vec<Page>,
-    /// What the server's log says about damage, each message once.
-    pub log: Vec<String>,
-}
-
-/// Whether the pages of a cluster were checked.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub enum Checksums {
-    /// They have none.
-    #[default]
-    Off,
-    /// All were checked.
-    Checked,
-    /// They have some, but `pg_checksums` is not there.
-    Unchecked,
-    /// They have some, but `pg_checksums` did not come to its end: what it said.
-    Stopped(String),
-}
-
-/// Why an archive may not hold what was once committed, though nothing failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Doubt {
-    /// A stable word for it.
-    pub kind: &'static str,
-    /// In a sentence.
-    pub words: String,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct RescueReport {
-    /// The data directory in the input; empty if it is that itself.
-    pub within: PathBuf,
-    /// The version of the server, such as `16.15`.
-    pub server_version: String,
-    /// The user that it ran as, if another than ours.
-    pub server_user: Option<&'static str>,
-    /// The role that read everything.
-    pub role: String,
-    /// Files and bytes of the copy.
-    pub files: u64,
-    /// See `files`.
-    pub bytes: u64,
-    /// The state that the old server left, in the words of `pg_controldata`.
-    pub state: String,
-    /// Whether the copy's server replayed WAL.
-    pub replayed: bool,
-    /// When the last transaction was committed that was replayed, if that is known.
-    pub last_transaction: Option<String>,
-    /// Tablespaces beside the data directory.
-    pub tablespaces: Vec<Tablespace>,
-    /// Names of `shared_preload_libraries` that the old server had and the copy's does not load.
-    pub libraries: Option<String>,
-    /// Folders of the data directory that no server needs, and that were left out.
-    pub left_out: Vec<String>,
-    /// Locales that this machine lacks.
-    pub missing_locales: Vec<String>,
-    /// Collations that order text in another way here.
-    pub collations: Vec<Collation>,
-    /// Prepared transactions, which are neither committed nor rolled back: `database: name`.
-    pub prepared: Vec<String>,
-    /// What is known about damage.
-    pub evidence: Evidence,
-    /// Why there is doubt.
-    pub doubts: Vec<Doubt>,
-    /// The databases that there are, but for templates.
-    pub databases: Vec<Outcome>,
-    /// How long copying took.
-    pub copying: Duration,
-    /// How long it took until databases could be read: recovery, checks of pages.
-    pub recovering: Duration,
-    /// Where the copy is, if it was kept.
-    pub kept: Option<PathBuf>,
-}
-
-/// What came of a database.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The database.
-    pub name: String,
-    /// Its archive, if there is one.
-    pub archive: Option<CreateReport>,
-    /// Why there is none.
-    pub why: Option<Why>,
-}
-
-/// Why a database has no archive.
-#[derive(Clone, Debug)]
-pub enum Why {
-    /// It was not asked for.
-    NotWanted,
-    /// Nothing is in it.
-    Empty,
-    /// Dropping it had begun: it is no database any more.
-    Invalid,
-    /// It could not be saved.
-    Failed(Arc<RescueError>),
-}
-
-impl RescueReport {
-    /// Whether all is well: archives that verify, and nothing known that makes doubt.
-    pub fn ok(&self) -> bool {
-        let good = |outcome: &Outcome| match (&outcome.archive, &outcome.why) {
-            (Some(archive), _) => archive.verified.as_ref().is_none_or(|report| report.ok),
-            (None, Some(Why::Failed(_))) => false,
-            (None, _) => true,
-        };
-        self.doubts.is_empty() && self.databases.iter().all(good)
-    }
-
-    /// Why a database that was wanted could not be saved, if any.
-    pub fn failed(&self) -> impl Iterator<Item = (&str, &RescueError)> {
-        self.databases.iter().filter_map(|outcome| match &outcome.why {
-            Some(Why::Failed(error)) => Some((outcome.name.as_str(), &**error)),
-            _ => None,
-        })
-    }
-}
 
 /// Rescues. Blocks until it is done; builds its own runtime, so it must not be called from within
 /// one.
@@ -255,178 +75,6 @@ pub fn run(
         Err(_) if progress.interrupted() => Err(RescueError::Interrupted),
         done => done,
     }
-}
-
-/// What was found before anything was copied.
-struct Looked {
-    input: Input,
-    root: PathBuf,
-    listing: Listing,
-    plan: Plan,
-    binaries: Binaries,
-    keeper: Keeper,
-}
-
-fn look(options: &RescueOptions, progress: &dyn Progress) -> Result<Looked, RescueError> {
-    let begin = || -> Result<Keeper, RescueError> {
-        let kept = Kept { encoding: "UTF8", locale: "C", settings: &[] };
-        Ok(Keeper::begin(options.work.as_deref(), &kept, progress)?)
-    };
-    let mut keeper = None;
-    let path = options.input.clone();
-    let input = if path == Path::new("-") {
-        let begun = begin()?;
-        let path = copy::spool(&begun, progress)?;
-        keeper = Some(begun);
-        Input::Tar(path)
-    } else {
-        let failed = |source| RescueError::Input { path: path.clone(), source };
-        let meta = std::fs::metadata(&path).map_err(failed)?;
-        stay_out(options)?;
-        if meta.is_dir() { Input::Folder(path.clone()) } else { Input::Tar(path.clone()) }
-    };
-    let (root, listing) = match &input {
-        Input::Folder(base) => {
-            progress.begin(Phase::Look, 0, 0);
-            let clusters = clusters_below(base, progress)?;
-            let root = choose(options, clusters, |root| {
-                std::fs::read(base.join(root).join("PG_VERSION")).unwrap_or_default()
-            })?;
-            refuse_alive(&inside(base, &root))?;
-            let listing = Listing::of_folder(base, &root, progress)?;
-            (root, listing)
-        }
-        Input::Tar(path) => {
-            let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
-            progress.begin(Phase::Look, 0, bytes);
-            let listing = Listing::of_tar(path, progress).map_err(|error| match error {
-                RescueError::Input { source, .. } => {
-                    RescueError::Input { path: shown(&options.input), source }
-                }
-                error => error,
-            })?;
-            let root = choose(options, listing.clusters(), |root| {
-                listing.text(&root.join("PG_VERSION")).unwrap_or_default().to_vec()
-            })?;
-            (root, listing)
-        }
-    };
-    let version = listing.text(&root.join("PG_VERSION")).unwrap_or_default();
-    let version = String::from_utf8_lossy(version).trim().to_owned();
-    let major = version.parse::<u32>().ok().filter(|major| *major >= OLDEST);
-    let major = major.ok_or(RescueError::Version(version))?;
-    let binaries = throwaway::find_exact(major, options.binaries.as_deref())?;
-    let base = match &input {
-        Input::Folder(base) => Some(base.as_path()),
-        Input::Tar(_) => None,
-    };
-    let plan = plan_of(options, &listing, &root, base, major, progress)?;
-    let keeper = match keeper {
-        Some(keeper) => keeper,
-        None => begin()?,
-    };
-    Ok(Looked { input, root, listing, plan, binaries, keeper })
-}
-
-fn plan_of(
-    options: &RescueOptions,
-    listing: &Listing,
-    root: &Path,
-    base: Option<&Path>,
-    major: u32,
-    progress: &dyn Progress,
-) -> Result<Plan, RescueError> {
-    let (maps, ignore) = (options.maps.as_slice(), options.ignore_backup_label);
-    let given = Given { listing, root, major, base, maps, ignore_backup_label: ignore, progress };
-    let mut plan = given.plan()?;
-    if options.reset_wal {
-        plan.broken.retain(|(name, _)| name.strip_prefix(root) != Ok(Path::new("pg_wal")));
-    }
-    if !plan.broken.is_empty() {
-        return Err(RescueError::Broken(plan.broken));
-    }
-    if !plan.has_wal && !options.reset_wal {
-        return Err(RescueError::NoWal);
-    }
-    Ok(plan)
-}
-
-/// Neither archive nor copy is written into the original.
-fn stay_out(options: &RescueOptions) -> Result<(), RescueError> {
-    let Ok(input) = options.input.canonicalize() else { return Ok(()) };
-    if !input.is_dir() {
-        return Ok(());
-    }
-    let work = options.work.clone().unwrap_or_else(std::env::temp_dir);
-    for what in [&options.place, &work] {
-        let Ok(whole) = std::path::absolute(what) else { continue };
-        // As far up as there is something.
-        let real = whole.ancestors().find_map(|folder| folder.canonicalize().ok());
-        if real.is_some_and(|real| real.starts_with(&input)) {
-            return Err(RescueError::IntoOriginal { what: what.clone(), input });
-        }
-    }
-    Ok(())
-}
-
-/// What an input is called.
-fn shown(input: &Path) -> PathBuf {
-    if input == Path::new("-") { "standard input".into() } else { input.to_owned() }
-}
-
-/// The data directory itself.
-fn inside(base: &Path, root: &Path) -> PathBuf {
-    if root.as_os_str().is_empty() { base.to_owned() } else { base.join(root) }
-}
-
-fn refuse_alive(cluster: &Path) -> Result<(), RescueError> {
-    match alive::server_on(cluster) {
-        Some(pid) => Err(RescueError::Alive { path: cluster.to_owned(), pid }),
-        None => Ok(()),
-    }
-}
-
-/// The data directory that is meant.
-fn choose(
-    options: &RescueOptions,
-    clusters: Vec<PathBuf>,
-    version: impl Fn(&Path) -> Vec<u8>,
-) -> Result<PathBuf, RescueError> {
-    let path = options.input.clone();
-    let named = |root: &PathBuf| {
-        let shown = if root.as_os_str().is_empty() { Path::new(".") } else { root };
-        let version = version(root);
-        format!("{} (PostgreSQL {})", shown.display(), String::from_utf8_lossy(&version).trim())
-    };
-    if let Some(within) = &options.within {
-        let plain: PathBuf =
-            within.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-        let found = clusters.iter().map(named).collect();
-        return match clusters.into_iter().find(|root| *root == plain) {
-            Some(root) => Ok(root),
-            None => Err(RescueError::NotThere { path, within: within.clone(), found }),
-        };
-    }
-    match clusters.as_slice() {
-        [] => Err(RescueError::NoCluster { clue: clue(&path), path }),
-        [one] => Ok(one.clone()),
-        several => Err(RescueError::Several { path, found: several.iter().map(named).collect() }),
-    }
-}
-
-/// What a folder is that has no data directory in it.
-fn clue(path: &Path) -> Option<String> {
-    let upward = path.canonicalize().ok()?;
-    let above = upward.ancestors().skip(1).find(|folder| {
-        folder.join("PG_VERSION").is_file() && folder.join("global/pg_control").is_file()
-    });
-    if let Some(above) = above {
-        return Some(format!("it is a part of one: {}", above.display()));
-    }
-    if path.join("PG_VERSION").is_file() {
-        return Some("PG_VERSION is there, but global/pg_control is missing".into());
-    }
-    None
 }
 
 /// The work on the copy.
@@ -527,7 +175,7 @@ impl Made<'_> {
             recovering: began.elapsed(),
             kept: None,
         };
-        let told = self.databases(cluster.databases, copy, &runtime, binaries, &mut report);
+        let told = self.databases(&cluster.databases, copy, &runtime, binaries, &mut report);
         runtime.shutdown_background();
         if !options.keep {
             // What it says while it stops belongs to the log too; the copy goes in any case.
@@ -564,14 +212,14 @@ impl Made<'_> {
 
     fn databases(
         &self,
-        all: Vec<Database>,
+        all: &[Database],
         copy: &mut Copy,
         runtime: &tokio::runtime::Runtime,
         binaries: &Binaries,
         report: &mut RescueReport,
     ) -> Result<(), RescueError> {
         let progress = self.progress.as_ref();
-        let wanted = self.wanted(&all, copy, runtime)?;
+        let wanted = self.wanted(all, copy, runtime)?;
         for (database, why) in all.iter().zip(wanted) {
             let name = database.name.clone();
             if let Some(why) = why {
@@ -580,7 +228,7 @@ impl Made<'_> {
             }
             let saved = self.one(database, copy, runtime, binaries, report);
             // What the log says grows with each of them.
-            self.read_log(copy, report);
+            Self::read_log(copy, report);
             self.name_pages(database, copy, runtime, report);
             match saved {
                 Ok(archive) => {
@@ -648,8 +296,7 @@ impl Made<'_> {
         match (&self.options.databases, meant) {
             (_, 0) if all.is_empty() => Err(RescueError::Nothing),
             // Nothing but an empty `postgres` and what is no database any more.
-            (_, 0) => Err(RescueError::Databases(names())),
-            (Wanted::Only, 2..) => Err(RescueError::Databases(names())),
+            (_, 0) | (Wanted::Only, 2..) => Err(RescueError::Databases(names())),
             _ => Ok(out),
         }
     }
@@ -709,7 +356,7 @@ impl Made<'_> {
         })
     }
 
-    fn read_log(&self, copy: &Copy, report: &mut RescueReport) {
+    fn read_log(copy: &Copy, report: &mut RescueReport) {
         let told = log::told(&copy.log());
         report.replayed = told.replayed;
         report.evidence.log = told.damage;

@@ -37,11 +37,9 @@ pub(super) fn read(
     let file = File::open(path).map_err(failed)?;
     let inner = open(file, progress).map_err(failed)?;
     let mut archive = tar::Archive::new(Ends { inner, zeros: Rc::default() });
-    let mut number = 0;
-    for entry in archive.entries().map_err(failed)? {
+    for (number, entry) in (0..).zip(archive.entries().map_err(failed)?) {
         let mut entry = entry.map_err(failed)?;
         visit(number, &mut entry).map_err(failed)?;
-        number += 1;
     }
     prove_end(archive.into_inner()).map_err(failed)
 }

@@ -368,7 +368,7 @@ fn what_changes_while_it_is_copied_is_refused() {
         scope.spawn(|| {
             let file = std::fs::File::options().write(true).open(&file).unwrap();
             let mut byte = [0];
-            std::fs::File::open(&place.old().join("base/1/1259"))
+            std::fs::File::open(place.old().join("base/1/1259"))
                 .unwrap()
                 .read_at(&mut byte, 0)
                 .unwrap();
