@@ -174,6 +174,9 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     out.push_str(&columns(&lines, &[Align::Left, Align::Left, Align::Left]));
     _ = writeln!(out, "  {}", times(report));
     notes(&mut out, report);
+    if report.kept.is_none() {
+        _ = writeln!(out, "  The copy was removed again; the original was only read.");
+    }
     if !report.doubts.is_empty() {
         _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Doubts"));
         for doubt in &report.doubts {
@@ -184,11 +187,8 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     if !evidence.is_empty() {
         _ = write!(out, "\n{evidence}");
     }
-    match &report.kept {
-        Some(folder) => _ = writeln!(out, "\n{}", kept_words(folder, &report.role)),
-        None => {
-            _ = writeln!(out, "  The copy was removed again; the original was only read.");
-        }
+    if let Some(folder) = &report.kept {
+        _ = writeln!(out, "\n{}", kept_words(folder, &report.role));
     }
     out
 }
@@ -221,10 +221,10 @@ fn state_words(report: &RescueReport) -> String {
         return "the server had been stopped in an orderly way".into();
     }
     let last = match &report.last_transaction {
-        Some(time) => format!(": what was in the WAL is there, up to the commit of {time}"),
-        None => ": what was in the WAL is there".into(),
+        Some(time) => format!("\n  the last transaction was committed at {time}"),
+        None => String::new(),
     };
-    format!("the server had not been stopped ({}) and was recovered{last}", report.state)
+    format!("the server had not been stopped ({}), and was recovered{last}", report.state)
 }
 
 fn checksum_words(evidence: &Evidence) -> String {

@@ -939,3 +939,48 @@ fn interrupted_at_any_moment() {
     let sane = codes.iter().all(|code| matches!(code, None | Some(0 | 130)));
     assert!(interrupted > 0 && sane, "{codes:?}");
 }
+
+/// Every field that `--json` prints is in `docs/json.md`.
+#[test]
+fn the_document_names_every_field() {
+    fn fields(value: &Value, all: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    all.push(name.clone());
+                    fields(value, all);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
+            _ => {}
+        }
+    }
+    let document = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
+    let section = document.split("\n## ").find(|part| part.starts_with("rescue\n")).unwrap();
+    let place = Place::stopped(18);
+    std::fs::create_dir(place.path("volume")).unwrap();
+    std::fs::rename(place.old(), place.path("volume/data")).unwrap();
+    let auto = place.path("volume/data/postgresql.auto.conf");
+    std::fs::write(auto, "shared_preload_libraries = 'x'\n").unwrap();
+    let mut file = BTreeMap::new();
+    for entry in std::fs::read_dir(place.path("volume/data/base/1")).unwrap() {
+        let entry = entry.unwrap();
+        file.insert(entry.metadata().unwrap().len(), entry.path());
+    }
+    flip(file.last_key_value().unwrap().1, 1);
+    let json = place.json(&place.path("volume"), 1, &["-o", "a.pgark"]);
+    let mut all = Vec::new();
+    fields(&json, &mut all);
+    // The archive's own fields are those of `create`.
+    let archive = &json["databases"][1]["archive"];
+    let mut own = Vec::new();
+    fields(archive, &mut own);
+    assert!(own.len() > 10 && all.len() > 40);
+    for field in all
+        .into_iter()
+        .filter(|field| !["schema", "command", "file", "ok"].contains(&field.as_str()))
+    {
+        let where_it_is = if own.contains(&field) { document.as_str() } else { section };
+        assert!(where_it_is.contains(&format!("`{field}`")), "{field}");
+    }
+}
