@@ -445,7 +445,10 @@ pub(super) fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !out.contains(&text) {
+        // What a server says is told with its code, where it is told by us.
+        let said = text.strip_prefix("db error: ").and_then(|said| said.split_once(": "));
+        let said = said.map(|(_, said)| said.split('\n').next().unwrap_or(said));
+        if !out.contains(said.unwrap_or(&text)) {
             _ = write!(out, ": {text}");
         }
         cause = error.source();
@@ -470,6 +473,14 @@ mod tests {
             chain(&Layer("h: password authentication failed", inner())),
             "h: password authentication failed"
         );
+    }
+
+    /// The client library's words for it lack the code, and have lines of their own.
+    #[test]
+    fn what_a_server_says_is_told_once() {
+        let library = Some(Box::new(Layer("db error: ERROR: no such thing\nHINT: none", None)));
+        let ours = Layer("reading t: ERROR 42P01: no such thing; hint: none", library);
+        assert_eq!(chain(&ours), "reading t: ERROR 42P01: no such thing; hint: none");
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn meaning(typed: &Rescue) -> Result<RescueOptions, Failure> {
         place,
         reset_wal: typed.reset_wal,
         zero_damaged_pages: typed.zero_damaged_pages,
+        drop_unreadable_rows: typed.drop_unreadable_rows,
         ignore_backup_label: typed.ignore_backup_label,
         settings: typed.set.clone(),
         keep: typed.keep,
@@ -318,6 +319,17 @@ fn evidence_words(evidence: &Evidence, paint: Paint) -> String {
             _ = writeln!(out, "  {}", page_words(page));
         }
         more(&mut out, pages.len());
+    }
+    if !evidence.dropped.is_empty() {
+        _ = writeln!(out, "{}", paint.paint(Style::Bold, "Rows left out"));
+        for row in evidence.dropped.iter().take(NAMED) {
+            let key = match &row.key {
+                Some(key) => key.clone(),
+                None => format!("at {}", row.place),
+            };
+            _ = writeln!(out, "  {} {key}: {}", row.table, row.why);
+        }
+        more(&mut out, evidence.dropped.len());
     }
     if !evidence.log.is_empty() {
         _ = writeln!(out, "{}", paint.paint(Style::Bold, "The server's log about damage"));

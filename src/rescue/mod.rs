@@ -18,6 +18,7 @@ mod log;
 mod look;
 mod plan;
 mod report;
+mod rows;
 mod server;
 mod stream;
 mod wal;
@@ -32,6 +33,7 @@ pub use damage::{Owner, Page, Part};
 pub use error::RescueError;
 pub use plan::Tablespace;
 pub use report::{Checksums, Doubt, Evidence, Outcome, RescueOptions, RescueReport, Wanted, Why};
+pub use rows::DroppedRow;
 
 use crate::create::{self, CreateError, CreateOptions, CreateReport, runtime};
 use crate::pg::throwaway::{Binaries, Keeper};
@@ -323,12 +325,18 @@ impl Made<'_> {
             let collations = ask::collations(&session, name).await;
             Ok::<_, RescueError>((missing, collations))
         });
-        runtime.block_on(session.close());
         let (missing, collations) = asked?;
         report.collations.extend(collations);
         if let Some(missing) = missing {
             return Err(missing);
         }
+        if options.drop_unreadable_rows {
+            progress.begin(Phase::Pages, 0, 0);
+            let work = rows::drop_unreadable(&session, name, progress);
+            let dropped = runtime.block_on(create::interruptible(progress, work));
+            report.evidence.dropped.extend(dropped.unwrap_or(Err(RescueError::Interrupted))?);
+        }
+        runtime.block_on(session.close());
         let pg_dump = binaries.folder.join("pg_dump");
         let creating = CreateOptions {
             params: copy.params(name)?,
@@ -436,7 +444,12 @@ impl Made<'_> {
                 format!("{zeroed} damaged {were} read as empty: rows in it are lost"),
             );
         }
-        if !evidence.log.is_empty() && zeroed == 0 {
+        let dropped = evidence.dropped.len();
+        if dropped > 0 {
+            let rows = if dropped == 1 { "row" } else { "rows" };
+            doubt("dropped-rows", format!("{dropped} {rows} could not be read, and are left out"));
+        }
+        if !evidence.log.is_empty() && zeroed + dropped == 0 {
             doubt("log", "the server's log speaks of damage".into());
         }
         report.doubts = doubts;

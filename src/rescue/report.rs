@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Collation, Page, RescueError, Tablespace};
+use super::{Collation, DroppedRow, Page, RescueError, Tablespace};
 use crate::create::CreateReport;
 use crate::format::parity::Protection;
 use crate::verify::rules::RuleFile;
@@ -42,6 +42,8 @@ pub struct RescueOptions {
     pub reset_wal: bool,
     /// Read damaged pages as empty ones, and no index of the catalog.
     pub zero_damaged_pages: bool,
+    /// Leave out rows with a value that cannot be read.
+    pub drop_unreadable_rows: bool,
     /// Leave out `backup_label`.
     pub ignore_backup_label: bool,
     /// More settings of the copy's server.
@@ -71,6 +73,8 @@ pub struct Evidence {
     pub bad_pages: Vec<Page>,
     /// Pages that were read as empty ones.
     pub zeroed_pages: Vec<Page>,
+    /// Rows that were left out, because they cannot be read.
+    pub dropped: Vec<DroppedRow>,
     /// What the server's log says about damage, each message once.
     pub log: Vec<String>,
 }

@@ -358,32 +358,43 @@ fn a_server_that_runs_is_left_alone() {
     assert!(!place.path("a.pgark").exists());
 }
 
-/// A server that cannot be seen, of another machine say, changes files.
+/// A server that cannot be seen, of another machine say, changes files: those that are still to be
+/// copied, and those that have been.
 #[test]
 fn what_changes_while_it_is_copied_is_refused() {
-    let place = Place::stopped(17);
-    let file = place.old().join("base/1/1259");
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let ran = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let file = std::fs::File::options().write(true).open(&file).unwrap();
-            let mut byte = [0];
-            std::fs::File::open(place.old().join("base/1/1259"))
-                .unwrap()
-                .read_at(&mut byte, 0)
-                .unwrap();
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                file.write_at(&byte, 0).unwrap();
-                std::thread::sleep(Duration::from_millis(3));
-            }
+    for late in [false, true] {
+        let place = Place::stopped(17);
+        let path = place.old().join("base/1/1259");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+        let far = || {
+            // WAL is copied after it.
+            place.left().first().is_some_and(|copy| {
+                std::fs::read_dir(copy.join("data/pg_wal")).is_ok_and(|names| names.count() > 2)
+            })
+        };
+        let ran = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut byte = [0];
+                let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+                file.read_exact_at(&mut byte, 0).unwrap();
+                while late && !far() && !is_over() {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                while !is_over() {
+                    file.write_all_at(&byte, 0).unwrap();
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+            });
+            let ran = place.rescue(&place.old(), &["-o", "a.pgark"]);
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            ran
         });
-        let ran = place.rescue(&place.old(), &["-o", "a.pgark"]);
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        ran
-    });
-    assert_eq!(ran.code, Some(3));
-    assert!(ran.stderr.contains("changed while it was copied"), "{}", ran.stderr);
-    assert!(!place.path("a.pgark").exists());
+        assert_eq!(ran.code, Some(3));
+        assert!(ran.stderr.contains("changed while it was copied"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("base/1/1259"), "{}", ran.stderr);
+        assert!(!place.path("a.pgark").exists());
+    }
 }
 
 #[test]
@@ -982,5 +993,79 @@ fn the_document_names_every_field() {
     {
         let where_it_is = if own.contains(&field) { document.as_str() } else { section };
         assert!(where_it_is.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+/// Long values whose pieces are lost: only `--drop-unreadable-rows` goes on, and says which rows.
+#[test]
+fn rows_that_cannot_be_read() {
+    for major in [14, 18] {
+        let place = Place::new();
+        let server = durable(major);
+        server.createdb("shop");
+        server.psql(
+            "shop",
+            "CREATE TABLE image (id integer, \"Lang\" text, place bytea, note text, PRIMARY KEY (\"Lang\", id));
+             ALTER TABLE image ALTER COLUMN place SET STORAGE EXTERNAL;
+             INSERT INTO image SELECT i, 'en', (SELECT string_agg(sha256(int4send(i * 100 + n)), '')
+                FROM generate_series(1, 100) n), 'x' FROM generate_series(1, 200) i;
+             INSERT INTO image VALUES (900, 'km', '', NULL), (901, 'km', NULL, repeat('y', 9000));
+             CREATE TABLE use (id integer PRIMARY KEY, lang text, image integer,
+                FOREIGN KEY (lang, image) REFERENCES image (\"Lang\", id) ON DELETE CASCADE);
+             INSERT INTO use VALUES (1, 'en', 1), (2, 'en', 200);
+             CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+             CREATE TRIGGER t BEFORE DELETE ON image FOR EACH ROW EXECUTE FUNCTION no();
+             CREATE TABLE whole AS SELECT 1 AS id, repeat(md5('1'), 9000) AS long",
+        );
+        let pieces = server.psql(
+            "shop",
+            "SELECT pg_relation_filepath(reltoastrelid) FROM pg_class WHERE relname = 'image'",
+        );
+        let index = server.psql(
+            "shop",
+            "SELECT pg_relation_filepath(indexrelid) FROM pg_index
+             WHERE indrelid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'image')",
+        );
+        stop(&server);
+        copy(&server.socket_dir().join("data"), &place.old());
+        if major == 18 {
+            ok(Command::new(bin_dir(major).join("pg_checksums"))
+                .arg("--disable")
+                .arg("-D")
+                .arg(place.old()));
+        }
+        place.json(&place.old(), 0, &["-o", "whole.pgark"]);
+        let zero = |dir: &Path, file: &str, block: u64| {
+            let file = std::fs::File::options().write(true).open(dir.join(file)).unwrap();
+            file.write_all_at(&[0; 8192], block * 8192).unwrap();
+        };
+        // An index of the pieces alone: it is made anew, and nothing is lost.
+        copy(&place.old(), &place.path("index"));
+        zero(&place.path("index"), &index, 1);
+        assert_eq!(place.rescue(&place.path("index"), &["-o", "a.pgark"]).code, Some(3));
+        let json =
+            place.json(&place.path("index"), 1, &["-o", "a.pgark", "--drop-unreadable-rows"]);
+        assert_eq!(json["dropped_rows"], serde_json::json!([]), "{json}");
+        place.assert_equal("whole.pgark", "a.pgark");
+
+        zero(&place.old(), &pieces, 0);
+        let ran = place.rescue(&place.old(), &["-o", "b.pgark"]);
+        assert_eq!(ran.code, Some(3), "{}", ran.stdout);
+        assert!(ran.stderr.contains("missing chunk"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--drop-unreadable-rows"), "{}", ran.stderr);
+        let json = place.json(&place.old(), 1, &["-o", "b.pgark", "--drop-unreadable-rows"]);
+        let dropped = json["dropped_rows"].as_array().unwrap();
+        assert!((1..10).contains(&dropped.len()), "{json}");
+        assert_eq!(dropped[0]["key"], "Lang=en, id=1");
+        assert_eq!(dropped[0]["table"], "public.image");
+        assert!(dropped[0]["message"].as_str().unwrap().contains("missing chunk"));
+        assert_eq!(json["doubts"][0]["kind"], "dropped-rows", "{json}");
+        let archive = &json["databases"][1]["archive"];
+        assert_eq!(place.cat("b.pgark", "image").lines().count(), 202 - dropped.len());
+        // Who refers to it is still there, and that it leads nowhere is found.
+        assert_eq!(place.cat("b.pgark", "use").lines().count(), 2);
+        assert_eq!(archive["findings"][0]["code"], "E603", "{archive}");
+        let words = place.rescue(&place.old(), &["-o", "c.pgark", "--drop-unreadable-rows"]);
+        assert!(words.stdout.contains("public.image Lang=en, id=1"), "{}", words.stdout);
     }
 }

@@ -30,7 +30,7 @@ copy of the data directory in TMPDIR or --work. As root, the server runs as user
 postgres or nobody. A data directory can hold programs (functions, triggers):
 rescue only what you would start a server on.
 
-The last four options work on the copy, and only for a server that does not come
+The last five options work on the copy, and only for a server that does not come
 up, or a database that cannot be read, without them.")]
 pub(in crate::cli) struct Rescue {
     /// Data directory, a folder with one in it, a tar file, or - for a tar on
@@ -112,6 +112,12 @@ pub(in crate::cli) struct Rescue {
     /// The rows in them are lost. Each such page is told.
     #[arg(long, help_heading = "Last resorts")]
     pub(in crate::cli) zero_damaged_pages: bool,
+    /// Leave out rows with a value that cannot be read
+    ///
+    /// For long values of which pieces are lost. Each such row is told with its
+    /// key.
+    #[arg(long, help_heading = "Last resorts")]
+    pub(in crate::cli) drop_unreadable_rows: bool,
     /// Throw the WAL away (pg_resetwal) and start from what is in the files
     ///
     /// Rows may then be lost, half of a transaction be there, and keys and

@@ -28,6 +28,7 @@ pub(in crate::cli) struct Rescued<'a> {
     checksums: &'static str,
     bad_pages: Vec<PageOf<'a>>,
     zeroed_pages: Vec<PageOf<'a>>,
+    dropped_rows: Vec<RowOf<'a>>,
     log: &'a [String],
     doubts: Vec<DoubtOf<'a>>,
     tablespaces: Vec<Space>,
@@ -63,6 +64,16 @@ struct PageOf<'a> {
     table: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct RowOf<'a> {
+    database: &'a str,
+    table: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    place: &'a str,
+    message: &'a str,
 }
 
 #[derive(Serialize)]
@@ -126,6 +137,18 @@ impl<'a> Rescued<'a> {
             },
             bad_pages: report.evidence.bad_pages.iter().map(page).collect(),
             zeroed_pages: report.evidence.zeroed_pages.iter().map(page).collect(),
+            dropped_rows: report
+                .evidence
+                .dropped
+                .iter()
+                .map(|row| RowOf {
+                    database: &row.database,
+                    table: &row.table,
+                    key: row.key.as_deref(),
+                    place: &row.place,
+                    message: &row.why,
+                })
+                .collect(),
             log: &report.evidence.log,
             doubts: report
                 .doubts

@@ -267,8 +267,8 @@ fn unsaved(trouble: Trouble, error: &CreateError) -> Trouble {
         .any(|words| text.contains(words))
     {
         return trouble
-            .hint("a long value is damaged: --keep leaves the server running on the copy, where the row \
-                   can be found and deleted; then pgark create makes the archive")
+            .hint("a long value is damaged: --drop-unreadable-rows leaves out the rows that cannot be \
+                   read, tells which, and saves the rest")
             .hint(UNTOUCHED);
     }
     if text.contains("could not access file") || text.contains("must be loaded via shared_preload")
