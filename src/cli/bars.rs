@@ -219,7 +219,7 @@ impl Glance {
             Some(Phase::Look) => "looking through",
             Some(Phase::Copy) => "copying",
             Some(Phase::Pages) => "checking pages",
-            Some(Phase::Server) => "starting server",
+            Some(Phase::Server) => "server",
             Some(Phase::Rules) => "checking rules",
             None => "starting",
         }

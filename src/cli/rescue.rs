@@ -31,6 +31,7 @@ const NAMED: usize = 20;
 /// Runs it.
 pub(super) fn run(typed: &Rescue, context: &Context) -> Result<Exit, Failure> {
     let options = meaning(typed)?;
+    let made = typed.output.as_deref().map_or(Ok(false), |output| ready(typed, output))?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
     let report = rescue::run(&options, &progress);
@@ -39,6 +40,10 @@ pub(super) fn run(typed: &Rescue, context: &Context) -> Result<Exit, Failure> {
     let report = match report {
         Ok(report) => report,
         Err(error) => {
+            if let Some(folder) = typed.output.as_deref().filter(|_| made) {
+                // Only if nothing is in it.
+                _ = std::fs::remove_dir(folder);
+            }
             if let Some(evidence) = error.evidence().filter(|_| !typed.json) {
                 let words = evidence_words(evidence, printer.err_paint());
                 if !words.is_empty() {
@@ -75,9 +80,6 @@ fn meaning(typed: &Rescue) -> Result<RescueOptions, Failure> {
     };
     let rules = typed.rules.as_deref().map(super::verify::rule_file).transpose()?;
     let place = typed.output.clone().unwrap_or_else(|| PathBuf::from("."));
-    if let Some(output) = typed.output.as_deref() {
-        ready(typed, output)?;
-    }
     let (output, all) = (typed.output.clone(), typed.all);
     let output = move |database: &str| match (&output, all) {
         (Some(folder), true) => folder.join(default_name(database, second)),
@@ -113,8 +115,8 @@ fn meaning(typed: &Rescue) -> Result<RescueOptions, Failure> {
 }
 
 /// What can be known to fail is said before hours of copying. The folder for several archives is
-/// made.
-fn ready(typed: &Rescue, output: &Path) -> Result<(), Failure> {
+/// made; whether it was.
+fn ready(typed: &Rescue, output: &Path) -> Result<bool, Failure> {
     if typed.all {
         // Not into the original, which is looked at with the rest.
         let inside =
@@ -123,14 +125,17 @@ fn ready(typed: &Rescue, output: &Path) -> Result<(), Failure> {
                 (Some(parent), Ok(input)) => parent.starts_with(input),
                 _ => false,
             };
-        if !inside && !output.is_dir() {
+        let make = !inside && !output.is_dir();
+        if make {
             std::fs::create_dir(output)
                 .map_err(|error| Failure::Target(output.to_owned(), error))?;
         }
-    } else if output.symlink_metadata().is_ok() && !typed.force {
+        return Ok(make);
+    }
+    if output.symlink_metadata().is_ok() && !typed.force {
         return Err(Failure::Create(Box::new(CreateError::Exists(output.to_owned()))));
     }
-    Ok(())
+    Ok(false)
 }
 
 fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
@@ -144,7 +149,7 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     let user = report.server_user.map_or_else(String::new, |user| format!(", as user {user}"));
     _ = writeln!(
         out,
-        "  data directory{within}: {} of {}, on a throwaway server {}{user}",
+        "  data directory{within}: {} of {}\n  on a throwaway server {}{user}",
         counted(report.files, "file", "files"),
         size(report.bytes),
         report.server_version
@@ -181,7 +186,7 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     if !report.doubts.is_empty() {
         _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "Doubts"));
         for doubt in &report.doubts {
-            _ = writeln!(out, "  {}", doubt.words);
+            out.push_str(&wrapped(&doubt.words));
         }
     }
     let evidence = evidence_words(&report.evidence, paint);
@@ -191,6 +196,27 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     if let Some(folder) = &report.kept {
         _ = writeln!(out, "\n{}", kept_words(folder, &report.role));
     }
+    out
+}
+
+/// A sentence in lines that a terminal has room for.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut room = 0;
+    for word in text.split_whitespace() {
+        let wide = word.chars().count();
+        if room <= wide {
+            let begin = if out.is_empty() { "  " } else { "\n    " };
+            out.push_str(begin);
+            room = 80 - begin.trim_start_matches('\n').len();
+        } else {
+            out.push(' ');
+            room -= 1;
+        }
+        out.push_str(word);
+        room = room.saturating_sub(wide);
+    }
+    out.push('\n');
     out
 }
 
@@ -375,4 +401,19 @@ fn kept_words(folder: &Path, role: &str) -> String {
          To stop and remove them:\n  \
          kill -INT $(head -n 1 {shown}/data/postmaster.pid); sleep 3; rm -rf {shown}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_fit_a_terminal() {
+        let text = "rows may be of different moments, or missing ".repeat(5);
+        let lines = wrapped(&text);
+        assert!(lines.lines().count() == 3 && lines.ends_with('\n'), "{lines}");
+        assert!(lines.lines().all(|line| line.chars().count() <= 80 && line.starts_with("  ")));
+        assert_eq!(lines.split_whitespace().count(), text.split_whitespace().count());
+        assert_eq!(wrapped(&"x".repeat(100)).lines().count(), 1);
+    }
 }

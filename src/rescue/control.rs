@@ -1,10 +1,11 @@
 //! The control file of a cluster, in the words of `pg_controldata`.
 
 use std::collections::HashMap;
-use std::process::Stdio;
 
 use super::RescueError;
+use super::programs::run_own;
 use crate::pg::throwaway::Keeper;
+use crate::progress::Progress;
 
 /// What it says.
 #[derive(Clone, Default, Debug)]
@@ -16,19 +17,12 @@ pub(super) struct Control {
 
 impl Control {
     /// Asks about the cluster in `data` of the keeper's folder.
-    pub(super) fn of(keeper: &Keeper) -> Result<Self, RescueError> {
-        let mut command = keeper.program("pg_controldata");
-        command.arg("-D").arg(keeper.folder().join("data")).stdin(Stdio::null());
-        let failed = |source| RescueError::Program { program: "pg_controldata".into(), source };
-        let ran = command.output().map_err(failed)?;
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-        if !ran.status.success() {
-            return Err(RescueError::Said {
-                program: "pg_controldata".into(),
-                said: String::from_utf8_lossy(&ran.stderr).trim().to_owned(),
-            });
-        }
-        Ok(Self::parse(&said))
+    pub(super) fn of(keeper: &Keeper, progress: &dyn Progress) -> Result<Self, RescueError> {
+        let name = "pg_controldata";
+        let mut command = keeper.program(name);
+        command.arg("-D").arg(keeper.folder().join("data"));
+        let ran = run_own(name, command, "", progress)?;
+        if ran.success { Ok(Self::parse(&ran.stdout)) } else { Err(ran.failed(name)) }
     }
 
     fn parse(text: &str) -> Self {

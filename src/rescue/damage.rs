@@ -1,12 +1,13 @@
 //! Damaged pages, and whose they are.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use super::RescueError;
 use super::log::between;
+use super::programs::run;
 use crate::pg::throwaway::Keeper;
 use crate::pg::{PgError, Session, literal};
+use crate::progress::Progress;
 
 /// Pages of a file before the next one begins, unless the server was built otherwise.
 const SEGMENT: u64 = 131_072;
@@ -105,21 +106,20 @@ fn parse(path: &str) -> (String, String, u64) {
 
 /// What `pg_checksums` finds in the cluster in the keeper's folder, which must be stopped. None if
 /// that program is not there.
-pub(super) fn check_pages(keeper: &Keeper) -> Result<Option<Vec<Page>>, RescueError> {
-    let program = "pg_checksums";
-    let mut command = keeper.program(program);
-    command.arg("--check").arg("-D").arg(keeper.folder().join("data")).stdin(Stdio::null());
-    let ran = match command.output() {
-        Ok(ran) => ran,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(RescueError::Program { program: program.into(), source }),
-    };
-    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+pub(super) fn check_pages(
+    keeper: &Keeper,
+    progress: &dyn Progress,
+) -> Result<Option<Vec<Page>>, RescueError> {
+    let name = "pg_checksums";
+    let mut command = keeper.program(name);
+    command.arg("--check").arg("-D").arg(keeper.folder().join("data"));
+    let Some(ran) = run(name, command, "", progress)? else { return Ok(None) };
+    let said = &ran.stderr;
     let pages: Vec<Page> =
         said.lines().filter_map(|line| bad_page(line, keeper.folder())).collect();
     // It ends with an error where it found something, and where it could not look.
-    if pages.is_empty() && !ran.status.success() {
-        return Err(RescueError::Said { program: program.into(), said: said.trim().to_owned() });
+    if pages.is_empty() && !ran.success {
+        return Err(ran.failed(name));
     }
     Ok(Some(pages))
 }

@@ -17,6 +17,7 @@ mod listing;
 mod log;
 mod look;
 mod plan;
+mod programs;
 mod report;
 mod rows;
 mod server;
@@ -24,7 +25,6 @@ mod stream;
 mod wal;
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,7 @@ impl Made<'_> {
 
         let began = Instant::now();
         copy.keeper.use_programs(binaries, progress)?;
-        let control = Control::of(&copy.keeper)?;
+        let control = Control::of(&copy.keeper, progress)?;
         let failed = |source| RescueError::Copy { path: copy.keeper.folder().to_owned(), source };
         config::write(&copy.keeper, options, &control, self.major).map_err(failed)?;
         for space in self.missing() {
@@ -122,10 +122,10 @@ impl Made<'_> {
         }
         let mut last_transaction = None;
         if options.reset_wal {
-            reset_wal(&copy.keeper)?;
+            reset_wal(&copy.keeper, progress)?;
         } else if !control.is_clean() {
-            wal::refuse_tablespaces(&copy.keeper, &control)?;
-            last_transaction = wal::last_commit(&copy.keeper, &control);
+            wal::refuse_tablespaces(&copy.keeper, &control, progress)?;
+            last_transaction = wal::last_commit(&copy.keeper, &control, progress);
         }
         let mut evidence = Evidence::default();
         if control.has_checksums() {
@@ -135,16 +135,14 @@ impl Made<'_> {
                 copy.down(progress)?;
             }
             progress.begin(Phase::Pages, 0, 0);
-            (evidence.checksums, evidence.bad_pages) = match damage::check_pages(&copy.keeper) {
-                Ok(Some(pages)) => (Checksums::Checked, pages),
-                Ok(None) => (Checksums::Unchecked, Vec::new()),
-                // A file that it cannot read; what can be read is saved all the same.
-                Err(RescueError::Said { said, .. }) => (Checksums::Stopped(said), Vec::new()),
-                Err(error) => return Err(error),
-            };
-            if progress.interrupted() {
-                return Err(RescueError::Interrupted);
-            }
+            (evidence.checksums, evidence.bad_pages) =
+                match damage::check_pages(&copy.keeper, progress) {
+                    Ok(Some(pages)) => (Checksums::Checked, pages),
+                    Ok(None) => (Checksums::Unchecked, Vec::new()),
+                    // A file that it cannot read; what can be read is saved all the same.
+                    Err(RescueError::Said { said, .. }) => (Checksums::Stopped(said), Vec::new()),
+                    Err(error) => return Err(error),
+                };
         }
         let runtime = runtime().map_err(|error| RescueError::Internal(error.to_string()))?;
         let session = copy.first_session(&runtime, progress)?;
@@ -419,7 +417,9 @@ impl Made<'_> {
                     .into(),
             );
         }
-        if matches!(input, Input::Tar(_)) && self.plan.has_pid_file && !control.is_clean() {
+        // A base backup is made of a server that runs, and knows it.
+        let is_backup = self.plan.has_backup_label && !self.plan.has_pid_file;
+        if matches!(input, Input::Tar(_)) && !is_backup && !control.is_clean() {
             doubt(
                 "made-while-running",
                 "the server was not stopped before the tar was made: if it still ran then, rows may \
@@ -463,15 +463,10 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A new WAL for the copy, whatever was in it.
-fn reset_wal(keeper: &Keeper) -> Result<(), RescueError> {
-    let program = "pg_resetwal";
-    let mut command = keeper.program(program);
-    command.arg("-f").arg("-D").arg(keeper.folder().join("data")).stdin(Stdio::null());
-    let failed = |source| RescueError::Program { program: program.into(), source };
-    let ran = command.output().map_err(failed)?;
-    if ran.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
-    Err(RescueError::Said { program: program.into(), said })
+fn reset_wal(keeper: &Keeper, progress: &dyn Progress) -> Result<(), RescueError> {
+    let name = "pg_resetwal";
+    let mut command = keeper.program(name);
+    command.arg("-f").arg("-D").arg(keeper.folder().join("data"));
+    let ran = programs::run_own(name, command, "", progress)?;
+    if ran.success { Ok(()) } else { Err(ran.failed(name)) }
 }

@@ -1,12 +1,11 @@
 //! The copy's server: up, with somebody who may read everything, and without the locales that this
 //! machine lacks being in the way.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use super::log::between;
+use super::programs::run_own;
 use super::{RescueError, log};
 use crate::pg::throwaway::{Keeper, ThrowawayError};
 use crate::pg::{Params, PgError, Session};
@@ -41,6 +40,7 @@ impl Copy {
             return Ok(());
         }
         progress.begin(Phase::Server, 0, 0);
+        progress.on("starting it");
         self.running = true;
         self.keeper.serve(LIMIT, progress).map_err(|error| match error {
             ThrowawayError::Interrupted => RescueError::Interrupted,
@@ -206,7 +206,7 @@ impl Copy {
         progress: &dyn Progress,
     ) -> Result<String, RescueError> {
         loop {
-            let (name, words) = self.alone(database)?;
+            let (name, words) = self.alone(database, progress)?;
             if let Some(name) = name {
                 return Ok(name);
             }
@@ -225,27 +225,23 @@ impl Copy {
     }
 
     /// The name of that role, or why it could not be had.
-    fn alone(&self, database: &str) -> Result<(Option<String>, String), RescueError> {
+    fn alone(
+        &self,
+        database: &str,
+        progress: &dyn Progress,
+    ) -> Result<(Option<String>, String), RescueError> {
         let mut command = self.keeper.program("postgres");
         command.arg("--single").arg("-D").arg(self.keeper.folder().join("data")).arg(database);
         if self.keeper.folder().join("locale").exists() {
             command.env("LOCPATH", self.keeper.folder().join("locale"));
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let failed = |source| RescueError::Program { program: "postgres --single".into(), source };
-        let mut child = command.spawn().map_err(failed)?;
-        if let Some(mut input) = child.stdin.take() {
-            let sql = "UPDATE pg_catalog.pg_authid SET rolsuper = true, rolcanlogin = true \
-                       WHERE oid = 10\n\
-                       SELECT pg_catalog.encode(pg_catalog.convert_to(rolname::text, 'UTF8'), 'hex') \
-                       AS found FROM pg_catalog.pg_authid WHERE oid = 10\n";
-            // What it says tells why, if it went away.
-            _ = input.write_all(sql.as_bytes());
-        }
-        let ran = child.wait_with_output().map_err(failed)?;
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let name = between(&said, "found = \"", "\"").and_then(unhex);
-        Ok((name, String::from_utf8_lossy(&ran.stderr).trim().to_owned()))
+        let sql = "UPDATE pg_catalog.pg_authid SET rolsuper = true, rolcanlogin = true \
+                   WHERE oid = 10\n\
+                   SELECT pg_catalog.encode(pg_catalog.convert_to(rolname::text, 'UTF8'), 'hex') \
+                   AS found FROM pg_catalog.pg_authid WHERE oid = 10\n";
+        let ran = run_own("postgres --single", command, sql, progress)?;
+        let name = between(&ran.stdout, "found = \"", "\"").and_then(unhex);
+        Ok((name, ran.stderr.trim().to_owned()))
     }
 
     /// Removes all of it.

@@ -9,11 +9,16 @@ use super::RescueError;
 use super::control::Control;
 use super::log::between;
 use crate::pg::throwaway::Keeper;
+use crate::progress::Progress;
 
 /// Refuses WAL that makes a tablespace: replaying that would make it where it was, and write there.
-pub(super) fn refuse_tablespaces(keeper: &Keeper, control: &Control) -> Result<(), RescueError> {
+pub(super) fn refuse_tablespaces(
+    keeper: &Keeper,
+    control: &Control,
+    progress: &dyn Progress,
+) -> Result<(), RescueError> {
     let mut found = None;
-    each(keeper, control, "Tablespace", |what| {
+    each(keeper, control, "Tablespace", progress, |what| {
         let Some((oid, path)) = what.strip_prefix("CREATE ").and_then(|made| made.split_once(' '))
         else {
             return;
@@ -29,9 +34,13 @@ pub(super) fn refuse_tablespaces(keeper: &Keeper, control: &Control) -> Result<(
 }
 
 /// When the last transaction was committed that will be replayed.
-pub(super) fn last_commit(keeper: &Keeper, control: &Control) -> Option<String> {
+pub(super) fn last_commit(
+    keeper: &Keeper,
+    control: &Control,
+    progress: &dyn Progress,
+) -> Option<String> {
     let mut last = None;
-    each(keeper, control, "Transaction", |what| {
+    each(keeper, control, "Transaction", progress, |what| {
         if let Some(rest) = what.strip_prefix("COMMIT ") {
             last = Some(rest.split(';').next().unwrap_or(rest).trim().to_owned());
         }
@@ -40,7 +49,13 @@ pub(super) fn last_commit(keeper: &Keeper, control: &Control) -> Option<String> 
 }
 
 /// Calls `tell` with what each record of a kind says, from where recovery begins to the end.
-fn each(keeper: &Keeper, control: &Control, kind: &str, mut tell: impl FnMut(&str)) {
+fn each(
+    keeper: &Keeper,
+    control: &Control,
+    kind: &str,
+    progress: &dyn Progress,
+    mut tell: impl FnMut(&str),
+) {
     let (redo, timeline) = control.redo();
     let mut command = keeper.program("pg_waldump");
     command.arg("-r").arg(kind).arg("-t").arg(timeline).arg("-s").arg(redo);
@@ -49,11 +64,15 @@ fn each(keeper: &Keeper, control: &Control, kind: &str, mut tell: impl FnMut(&st
     let Ok(mut child) = command.spawn() else { return };
     if let Some(output) = child.stdout.take() {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
-        for line in lines.filter(|line| line.starts_with("rmgr:")) {
-            if let Some(what) = between(&line, ", desc: ", "\n") {
+        for line in lines.take_while(|_| !progress.interrupted()) {
+            if let Some(what) =
+                between(&line, ", desc: ", "\n").filter(|_| line.starts_with("rmgr:"))
+            {
                 tell(what);
             }
         }
     }
+    // Where it is not at its end, nobody listens any more.
+    _ = child.kill();
     _ = child.wait();
 }

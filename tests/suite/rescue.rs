@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use pgark::format::digest::Digest;
 use serde_json::Value;
 
 use crate::PGARK;
@@ -206,8 +207,7 @@ fn traces(folder: &Path) -> BTreeMap<PathBuf, String> {
             if meta.is_dir() {
                 open.push(path.clone());
             } else if meta.is_file() {
-                let digest = Command::new("sha256sum").arg(&path).output().unwrap();
-                told += &String::from_utf8_lossy(&digest.stdout);
+                told += &Digest::of(&std::fs::read(&path).unwrap()).to_string();
             }
             all.insert(path, told);
         }
