@@ -106,10 +106,17 @@ fn of_this_machine(line: &str) -> bool {
     let begins = [
         "note: PostgreSQL does not run as root",
         "note: user ",
+        // Progress, a line every five seconds.
         "looking through:",
         "copying:",
         "server:",
         "checking pages:",
+        "reading schema:",
+        "saving rows:",
+        "closing archive:",
+        "verifying:",
+        "checking images:",
+        "checking keys:",
     ];
     begins.iter().any(|begin| line.starts_with(begin))
 }
