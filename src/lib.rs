@@ -11,6 +11,7 @@
 //! - [`export`] writes plain SQL for `psql` and picks single rows, [`extract`] writes blobs as files.
 //! - [`create`] makes an archive of a live database, [`restore`] brings it back into an empty one
 //!   (feature `postgres`, on by default).
+//! - [`rescue`] makes archives of the databases of a data directory that no server runs on.
 //! - [`profile`] has environments by name, containers, and folders of archives.
 //! - [`source`] reads what `pg_dump` wrote.
 //! - [`progress`] is how long work tells how far it is.
@@ -51,6 +52,8 @@ pub mod drill;
 pub mod pg;
 #[cfg(feature = "postgres")]
 pub mod profile;
+#[cfg(feature = "postgres")]
+pub mod rescue;
 #[cfg(feature = "postgres")]
 pub mod restore;
 

@@ -30,6 +30,12 @@ pub enum Phase {
     Repair,
     /// Finding the rows that differ.
     Differences,
+    /// Looking through a folder or file for what is in it.
+    Look,
+    /// Copying a data directory.
+    Copy,
+    /// Checking the pages of a cluster.
+    Pages,
     /// Making and starting a server.
     Server,
     /// Holding a database against rules.

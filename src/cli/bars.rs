@@ -216,7 +216,10 @@ impl Glance {
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
             Some(Phase::Differences) => "finding rows",
-            Some(Phase::Server) => "starting server",
+            Some(Phase::Look) => "looking through",
+            Some(Phase::Copy) => "copying",
+            Some(Phase::Pages) => "checking pages",
+            Some(Phase::Server) => "server",
             Some(Phase::Rules) => "checking rules",
             None => "starting",
         }

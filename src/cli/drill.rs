@@ -171,7 +171,7 @@ pub(super) fn trouble(path: &Path, error: &DrillError) -> Trouble {
     }
 }
 
-fn server(trouble: Trouble, error: &ThrowawayError) -> Trouble {
+pub(super) fn server(trouble: Trouble, error: &ThrowawayError) -> Trouble {
     match error {
         ThrowawayError::NoServer { wanted, given, .. } => {
             let hint = format!(
@@ -188,13 +188,13 @@ fn server(trouble: Trouble, error: &ThrowawayError) -> Trouble {
         ThrowawayError::NoUser => {
             trouble.hint("make one (useradd --system postgres), or run pgark as an ordinary user")
         }
-        ThrowawayError::Folder { .. } => {
+        ThrowawayError::Folder { .. } | ThrowawayError::LongName { .. } => {
             trouble.hint("set TMPDIR to a folder with a short name that this user can write to")
         }
         ThrowawayError::OutOfReach { user, .. } => {
             trouble.hint(format!("let user {user} read it, or name other programs with --bin"))
         }
-        ThrowawayError::Failed { log, .. } | ThrowawayError::Late { log }
+        ThrowawayError::Failed { log, .. } | ThrowawayError::Late { log, .. }
             if log.contains("No space left") =>
         {
             trouble.hint("set TMPDIR to a folder with more room")

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::names::NameError;
 use super::printer::{Paint, Style};
-use super::{drill, leaving, profiles, servers};
+use super::{drill, leaving, profiles, rescue, servers};
 use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
@@ -23,6 +23,7 @@ use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
 use crate::profile::{ConfigError, ConnectError, ShelfError};
 use crate::repair::RepairError;
+use crate::rescue::RescueError;
 use crate::restore::RestoreError;
 use crate::verify::rules::RuleFileError;
 use crate::verify::suggest::SuggestError;
@@ -113,6 +114,8 @@ pub(super) enum Failure {
     Restore(Box<RestoreError>),
     /// A drill was not held to its end: of which archive.
     Drill(PathBuf, Box<DrillError>),
+    /// Nothing was rescued.
+    Rescue(Box<RescueError>),
     /// A database could not be held against rules.
     Check(Box<CheckError>),
     /// A repair could not be tried, or its result not be kept.
@@ -206,6 +209,7 @@ impl Failure {
             Self::Restore(error) => servers::restore(error),
             Self::Compare(error) => servers::compare(error),
             Self::Drill(path, error) => drill::trouble(path, error),
+            Self::Rescue(error) => rescue::trouble(error),
             Self::Check(error) => servers::check(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),
@@ -441,7 +445,10 @@ pub(super) fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !out.contains(&text) {
+        // What a server says is told with its code, where it is told by us.
+        let said = text.strip_prefix("db error: ").and_then(|said| said.split_once(": "));
+        let said = said.map(|(_, said)| said.split('\n').next().unwrap_or(said));
+        if !out.contains(said.unwrap_or(&text)) {
             _ = write!(out, ": {text}");
         }
         cause = error.source();
@@ -466,6 +473,14 @@ mod tests {
             chain(&Layer("h: password authentication failed", inner())),
             "h: password authentication failed"
         );
+    }
+
+    /// The client library's words for it lack the code, and have lines of their own.
+    #[test]
+    fn what_a_server_says_is_told_once() {
+        let library = Some(Box::new(Layer("db error: ERROR: no such thing\nHINT: none", None)));
+        let ours = Layer("reading t: ERROR 42P01: no such thing; hint: none", library);
+        assert_eq!(chain(&ours), "reading t: ERROR 42P01: no such thing; hint: none");
     }
 
     #[test]

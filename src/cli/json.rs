@@ -6,6 +6,7 @@
 mod checked;
 mod created;
 mod guarded;
+mod rescued;
 mod restored;
 mod shelves;
 
@@ -26,6 +27,7 @@ use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use checked::{CheckReport, Drilled};
 pub(super) use created::Created;
 pub(super) use guarded::Guarded;
+pub(super) use rescued::Rescued;
 pub(super) use restored::Restored;
 pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
 

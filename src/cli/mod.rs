@@ -30,6 +30,7 @@ mod redact;
 mod render;
 mod repair;
 mod replacing;
+mod rescue;
 mod restore;
 mod rowtext;
 mod rules;
@@ -91,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Compare(typed) => compare::run(typed, &context),
         Verb::Check(typed) => check::run(typed, &context),
         Verb::Drill(typed) => drill::run(typed, &context),
+        Verb::Rescue(typed) => rescue::run(typed, &context),
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
@@ -130,6 +132,7 @@ impl Context {
             Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
             Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
             Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),
+            Verb::Rescue(typed) => typed.json.then_some(("rescue", Some(typed.input.as_path()))),
             Verb::Drill(typed) => typed.json.then_some(("drill", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),

@@ -1,5 +1,6 @@
 //! Sizes, durations, counts and times: as people type them and as they are shown to people.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Reads a size: a number and `K`, `M`, `G` or `T` (also `KB`, `KiB`, in either case), each 1024
@@ -184,6 +185,30 @@ pub(super) fn parse_role(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
         _ => Err("write OLD=NEW, two names of roles".to_owned()),
+    }
+}
+
+/// `OLD=NEW`: two absolute paths; the second is made absolute.
+pub(super) fn parse_map(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    match text.split_once('=') {
+        Some((old, new)) if old.starts_with('/') && !new.is_empty() => {
+            let new = std::path::absolute(new).map_err(|error| error.to_string())?;
+            Ok((old.into(), new))
+        }
+        _ => Err("write OLD=NEW: the path that links lead to, and where it is now".to_owned()),
+    }
+}
+
+/// `NAME=VALUE`: a setting of a server.
+pub(super) fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let tame = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+    };
+    match text.split_once('=') {
+        Some((name, value)) if tame(name) && !value.contains('\n') => {
+            Ok((name.into(), value.into()))
+        }
+        _ => Err("write NAME=VALUE, a setting of the server".to_owned()),
     }
 }
 

@@ -174,6 +174,7 @@ pub fn run(
 
     let started = Instant::now();
     progress.begin(Phase::Server, 0, 0);
+    progress.on("starting it");
     let binaries = throwaway::find(wanted, options.binaries.as_deref())?;
     if binaries.major != wanted {
         progress.note(&format!(

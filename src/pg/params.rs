@@ -227,6 +227,12 @@ impl Params {
         Self { database: name.to_owned(), ..self.clone() }
     }
 
+    /// The same with settings that the session begins with, as in `PGOPTIONS`.
+    #[must_use]
+    pub fn with_options(self, options: impl Into<String>) -> Self {
+        Self { options: Some(options.into()), ..self }
+    }
+
     /// The same with a password for where none is given and the password file has none.
     #[must_use]
     pub fn or_password(self, password: Option<Secret>) -> Self {

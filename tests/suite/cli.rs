@@ -745,5 +745,5 @@ fn help_completions_and_manual_pages() {
     let complete = "source ./completions; COMP_WORDS=(pgark re); COMP_CWORD=1; \
         _pgark pgark re pgark; echo \"${COMPREPLY[@]}\"";
     let ran = support::run(Command::new("bash").args(["-c", complete]).current_dir(here.path()));
-    assert_eq!(ran.stdout.trim(), "restore repair", "{}", ran.stderr);
+    assert_eq!(ran.stdout.trim(), "restore rescue repair", "{}", ran.stderr);
 }

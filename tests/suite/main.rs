@@ -29,6 +29,7 @@ mod pg_connect;
 mod profiles;
 mod recover;
 mod refuse;
+mod rescue;
 mod restore_options;
 mod restore_part;
 mod roundtrip;

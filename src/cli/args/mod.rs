@@ -13,6 +13,7 @@ mod guard;
 mod help;
 mod profile;
 mod reading;
+mod rescue;
 mod restore;
 mod verify;
 
@@ -28,6 +29,7 @@ pub(super) use self::guard::Guard;
 pub(super) use self::help::{Completions, Help, Man, Topic};
 pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
+pub(super) use self::rescue::Rescue;
 pub(super) use self::restore::{Constraints, Restore};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
 
@@ -101,6 +103,7 @@ pub(super) enum Verb {
     Compare(Compare),
     Check(Check),
     Drill(Drill),
+    Rescue(Rescue),
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),

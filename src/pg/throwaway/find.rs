@@ -26,6 +26,19 @@ pub struct Binaries {
 /// # Errors
 /// [`ThrowawayError::NoServer`], with what there is instead.
 pub fn find(wanted: u32, given: Option<&Path>) -> Result<Binaries, ThrowawayError> {
+    pick(wanted, given, false)
+}
+
+/// Finds a server of exactly this major version, as a data directory needs it; looks as [`find`]
+/// does.
+///
+/// # Errors
+/// [`ThrowawayError::NoServer`], with what there is instead.
+pub fn find_exact(wanted: u32, given: Option<&Path>) -> Result<Binaries, ThrowawayError> {
+    pick(wanted, given, true)
+}
+
+fn pick(wanted: u32, given: Option<&Path>, exact: bool) -> Result<Binaries, ThrowawayError> {
     let folders = match given {
         Some(given) => within(given),
         None => usual(),
@@ -33,10 +46,13 @@ pub fn find(wanted: u32, given: Option<&Path>) -> Result<Binaries, ThrowawayErro
     let mut found: Vec<Binaries> = folders.iter().filter_map(|folder| ask(folder)).collect();
     // Stable: of equals the one that comes first, as on the PATH.
     found.sort_by_key(|binaries| binaries.major);
-    let place = found.iter().position(|binaries| binaries.major >= wanted);
+    let fits = |major: u32| if exact { major == wanted } else { major >= wanted };
+    let place = found.iter().position(|binaries| fits(binaries.major));
     match place {
         Some(place) => Ok(found.swap_remove(place)),
-        None => Err(ThrowawayError::NoServer { wanted, found, given: given.map(Path::to_owned) }),
+        None => {
+            Err(ThrowawayError::NoServer { wanted, exact, found, given: given.map(Path::to_owned) })
+        }
     }
 }
 
@@ -125,6 +141,11 @@ mod tests {
         assert_eq!(major(14).unwrap(), 14);
         assert_eq!(major(15).unwrap(), 16);
         assert_eq!(major(17).unwrap(), 18);
+        assert_eq!(find_exact(16, Some(dir.path())).unwrap().major, 16);
+        match find_exact(17, Some(dir.path())) {
+            Err(error) => assert!(error.to_string().contains("of version 17 was found"), "{error}"),
+            other => panic!("{other:?}"),
+        }
         match find(19, Some(dir.path())) {
             Err(ThrowawayError::NoServer { wanted: 19, found, .. }) => assert_eq!(found.len(), 3),
             other => panic!("{other:?}"),

@@ -1,15 +1,17 @@
 # Keeps a PostgreSQL server for as long as somebody holds the other end of its standard input.
 #
-# Arguments: folder to make its own folder in, folder of the server's programs, encoding, locale,
-# then what the server itself is given. Says "folder PATH" or "error" once. Then it does what its
-# input says, a word a line ("start", "copied": start the programs copied to PATH/postgresql,
-# "keep": leave server and folder behind), and at the end of its input stops the server and removes
-# the folder. It is the leader of a process group of its own: nobody's Ctrl-C comes here, and a
-# signal to the group reaches initdb and the server alone.
-base=$1 bin=$2 encoding=$3 locale=$4
-shift 4
+# Arguments: folder to make its own folder in, encoding, locale, then what the server itself is
+# given. Says "folder PATH" or "error" once. Then it does what its input says, a word a line:
+# "programs" (the next line is the folder of the server's programs), "start" (make a cluster and
+# start its server), "serve" (start the server of the cluster that is in PATH/data), "halt" (stop it
+# as its owner would, then make the file PATH/halted), "keep" (leave server and folder behind). At
+# the end of its input it stops the server and removes the folder. It is the leader of a process
+# group of its own: nobody's Ctrl-C comes here, and a signal to the group reaches what works in the
+# folder alone.
+base=$1 encoding=$2 locale=$3
+shift 3
 umask 077
-worker= kept=
+bin= worker= kept=
 
 alive() { kill -0 "$1" 2>/dev/null; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
@@ -22,6 +24,8 @@ clear_up() {
     fi
     # What is about to start the server looks at this; said again and again for what starts meanwhile.
     : >"$dir/ended"
+    # Others of the group than the server may be at work.
+    kill -QUIT 0
     tries=0
     while [ -n "$worker" ] && alive "$worker"; do
         tries=$((tries + 1))
@@ -69,13 +73,19 @@ clear_old() {
 }
 
 work() {
-    if ! "$bin/initdb" -D "$dir/data" -U postgres -A trust -E "$encoding" "--locale=$locale" -N \
-        >"$dir/log" 2>&1; then
-        echo initdb >"$dir/failed"
-        return
+    if [ "$1" = start ]; then
+        if ! "$bin/initdb" -D "$dir/data" -U postgres -A trust -E "$encoding" "--locale=$locale" -N \
+            >"$dir/log" 2>&1; then
+            echo initdb >"$dir/failed"
+            return
+        fi
+        : >"$dir/log"
     fi
+    shift
     if [ -e "$dir/ended" ]; then return; fi
-    "$bin/postgres" -D "$dir/data" -c "unix_socket_directories=$dir" "$@" >"$dir/log" 2>&1
+    # Locales that the cluster names and this system lacks.
+    if [ -d "$dir/locale" ]; then export LOCPATH="$dir/locale"; fi
+    "$bin/postgres" -D "$dir/data" -c "unix_socket_directories=$dir" "$@" >>"$dir/log" 2>&1
     echo server >"$dir/failed"
 }
 
@@ -92,10 +102,17 @@ exec >/dev/null 2>&1
 clear_old
 while read -r word; do
     case $word in
-    start | copied)
-        if [ "$word" = copied ]; then bin=$dir/postgresql/bin; fi
-        work "$@" </dev/null &
+    programs) IFS= read -r bin ;;
+    start | serve)
+        work "$word" "$@" </dev/null &
         worker=$!
+        ;;
+    halt)
+        kill -INT "$(head -n 1 "$dir/data/postmaster.pid")"
+        wait "$worker"
+        worker=
+        rm -f "$dir/failed"
+        : >"$dir/halted"
         ;;
     keep) kept=yes ;;
     esac
