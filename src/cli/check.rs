@@ -12,7 +12,7 @@ use super::compare::{all, number, shown, sum};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Checked};
+use super::json::Checked;
 use super::named::{Reached, latest};
 use super::printer::{Paint, Printer, Style};
 use super::render;
@@ -45,9 +45,11 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
         (None, _) => None,
     };
     let looked = looked(typed, &reached, rules.as_ref(), against.as_deref(), context)?;
-    if typed.json {
-        json::print(printer, &looked.json());
-    } else if !looked.ok || !printer.is_quiet() {
+    context.report(typed.json, &looked.json());
+    if let Some(path) = &against {
+        context.archive_is(path);
+    }
+    if !typed.json && (!looked.ok || !printer.is_quiet()) {
         printer.result(&looked.words(printer));
     }
     Ok(if looked.ok { Exit::Clean } else { Exit::Findings })

@@ -9,11 +9,11 @@ use super::Context;
 use super::args::Create;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Created};
+use super::json::Created;
 use super::named::Reached;
 use super::printer::Style;
 use super::render;
-use super::saving::{self, Shelved, Told};
+use super::saving::{self, Shelved};
 use super::units::{self, counted, size, span};
 use crate::create::{self, CreateOptions, CreateReport};
 use crate::format::parity::Protection;
@@ -27,49 +27,17 @@ pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
     let Some(profile) = profile else {
         let reached = context.reach(typed.source.as_deref())?;
         let report = save(&meaning(typed, &reached, None)?, context)?;
-        tell(typed, &report, None, None, context);
+        tell(typed, &report, None, context);
         return Ok(exit(&report));
     };
-    let done = of_profile(typed, &profile, context);
-    let (exit, json, file) = match &done {
-        Ok((report, shelved)) => {
-            let json = json::line(&Created::new(report).shelved(shelved));
-            (exit(report), json, Some(report.path.as_path()))
-        }
-        Err(failure) => {
-            let (trouble, printer) = (failure.explain(), &context.printer);
-            let findings = failure.report().map_or(&[][..], |report| &report.findings);
-            let failed = json::Failed::new("create", None, &trouble, findings, printer);
-            (trouble.exit, json::line(&failed), None)
-        }
-    };
-    let (name, hook) = match exit {
-        Exit::Clean => ("on_success", &profile.on_success),
-        _ => ("on_failure", &profile.on_failure),
-    };
-    let told = Told { json: &json, file, exit };
-    let ran = hook.as_ref().map_or(Ok(()), |hook| saving::run_hook(hook, &profile, &told));
-    let error = ran.err();
-    if let Ok((report, shelved)) = &done {
-        tell(typed, report, Some(shelved), error.as_deref(), context);
-    }
-    if let Some(error) = &error {
-        context.tell(&saving::hook_trouble(name, &profile, error));
-    }
-    done.map(|_| if error.is_some() { exit.worst(Exit::Failed) } else { exit })
-}
-
-/// Makes an archive of a profile's database, and what belongs to it.
-fn of_profile(
-    typed: &Create,
-    profile: &Profile,
-    context: &Context,
-) -> Result<(CreateReport, Shelved), Failure> {
-    let name = typed.source.as_deref();
-    let reached = context.reach_profile(profile.clone(), name)?;
-    let report = save(&meaning(typed, &reached, Some(profile))?, context)?;
-    let shelved = saving::shelve(profile, &report, context)?;
-    Ok((report, shelved))
+    let reached = context.reach_profile(profile.clone(), typed.source.as_deref())?;
+    // An archive that goes elsewhere is in nobody's way.
+    let ours = typed.output.is_none();
+    let _lock = ours.then(|| saving::lock(&profile, "create", context)).transpose()?;
+    let report = save(&meaning(typed, &reached, Some(&profile))?, context)?;
+    let shelved = saving::shelve(&profile, &report, context)?;
+    tell(typed, &report, Some(&shelved), context);
+    Ok(exit(&report))
 }
 
 /// Makes an archive, with progress.
@@ -81,21 +49,18 @@ pub(super) fn save(options: &CreateOptions, context: &Context) -> Result<CreateR
     report.map_err(|error| Failure::Create(Box::new(error)))
 }
 
-fn tell(
-    typed: &Create,
-    report: &CreateReport,
-    shelved: Option<&Shelved>,
-    hook_failed: Option<&str>,
-    context: &Context,
-) {
+fn tell(typed: &Create, report: &CreateReport, shelved: Option<&Shelved>, context: &Context) {
     let printer = &context.printer;
-    if typed.json {
-        let created = Created::new(report);
-        let created = match shelved {
-            Some(shelved) => created.shelved(shelved).hook_failed(hook_failed),
+    let created = Created::new(report);
+    context.report(
+        typed.json,
+        &match shelved {
+            Some(shelved) => created.shelved(shelved),
             None => created,
-        };
-        json::print(printer, &created);
+        },
+    );
+    context.archive_is(&report.path);
+    if typed.json {
         return;
     }
     if !printer.is_quiet() {
@@ -132,7 +97,7 @@ fn meaning(
     let at = typed.created.unwrap_or_else(now);
     let (output, created) = match (&typed.output, profile) {
         (Some(output), _) => (output.clone(), at),
-        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created)?,
+        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created),
         (None, None) => (default_name(reached.params.database(), at), at),
     };
     let rules = match (&typed.rules, profile) {

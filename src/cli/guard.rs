@@ -11,7 +11,7 @@ use super::check::looked;
 use super::create::{self, default_jobs, now, save};
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Guarded};
+use super::json::Guarded;
 use super::named::{Reached, latest};
 use super::printer::Style;
 use super::replacing::{ask, unconfirmed};
@@ -56,6 +56,7 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
     }
     let rules = reached.profile.as_ref().map(saving::rules).transpose()?.flatten();
     let file = archive(typed, &reached, rules.as_ref(), context)?;
+    context.archive_is(&file);
     if let Effect::Destroys(what) = effect {
         outside(&file, &reached)?;
         printer.message(&format!(
@@ -104,10 +105,9 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
     };
     let looked = looked(&check, &reached, rules.as_ref(), Some(&file), context)?;
     let ok = looked.ok && ended.success();
-    if typed.json {
-        let check = Some(looked.json());
-        json::print(printer, &Guarded::new(&file, ok, &typed.command, ended.code(), check));
-    } else if !ok || !printer.is_quiet() {
+    let check = Some(looked.json());
+    context.report(typed.json, &Guarded::new(&file, ok, &typed.command, ended.code(), check));
+    if !typed.json && (!ok || !printer.is_quiet()) {
         printer.result(&looked.words(printer));
     }
     Ok(match (looked.ok, ended.success()) {
@@ -149,10 +149,13 @@ fn archive(
             return Ok(path);
         }
     }
+    // Held while the archive is made, not while the command runs: that may be a pgark itself.
+    let ours = reached.profile.as_ref().filter(|_| typed.output.is_none());
+    let _lock = ours.map(|profile| saving::lock(profile, "guard", context)).transpose()?;
     let (output, created) = match (&typed.output, &reached.profile) {
         (Some(path), _) => (path.clone(), None),
         (None, Some(profile)) => {
-            let (path, created) = saving::place(profile, &series(&profile.name), None)?;
+            let (path, created) = saving::place(profile, &series(&profile.name), None);
             (path, Some(created))
         }
         (None, None) => (create::default_name(reached.params.database(), now()), None),
@@ -283,9 +286,9 @@ fn silent(
 ) -> Exit {
     let expected = effect != Effect::None && typed.wait.is_none() && ended.success();
     let printer = &context.printer;
-    if typed.json {
-        json::print(printer, &Guarded::new(file, expected, &typed.command, ended.code(), None));
-    } else if !expected || !printer.is_quiet() {
+    let guarded = Guarded::new(file, expected, &typed.command, ended.code(), None);
+    context.report(typed.json, &guarded);
+    if !typed.json && (!expected || !printer.is_quiet()) {
         let paint = printer.out_paint();
         let (verdict, back) = match (expected, effect) {
             (true, Effect::Destroys(_)) => (

@@ -64,6 +64,7 @@ pub(super) fn look(what: &Path, context: &Context) -> Result<Looked, Failure> {
                 what.display()
             ));
         }
+        context.about(&profile);
         return of(profile);
     }
     if !what.is_dir() && what.components().count() == 1 {

@@ -78,6 +78,7 @@ impl Context {
         profile: Profile,
         typed: Option<&str>,
     ) -> Result<Reached, Failure> {
+        self.about(&profile);
         let connected = profile.connect();
         let mut connected =
             connected.map_err(|error| Failure::Connect(profile.name.clone(), error))?;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::args::Prune;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Pruned, Removed};
+use super::json::{Pruned, Removed};
 use super::list::{Looked, look};
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
@@ -51,6 +51,8 @@ pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
         ask(&format!("Remove {what}? Type yes:"), "yes", "prune", context)?;
     }
     if !typed.dry_run {
+        let profile = looked.profile.as_ref().filter(|_| !going.is_empty());
+        let _lock = profile.map(|it| saving::lock(it, "prune", context)).transpose()?;
         for one in &going {
             if context.interrupt.is_set() {
                 return Err(Failure::Interrupted);
@@ -58,15 +60,16 @@ pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
             one.archive.remove().map_err(Failure::Shelf)?;
         }
     }
-    if typed.json {
+    {
         let archives = judged.iter().map(|one| Removed {
             file: one.archive.path.display().to_string(),
             series: one.series,
             bytes: one.archive.bytes,
             kept: one.reasons.iter().map(reason).collect(),
         });
-        json::print(printer, &Pruned::new(typed.dry_run, archives.collect()));
-    } else if !printer.is_quiet() {
+        context.report(typed.json, &Pruned::new(typed.dry_run, archives.collect()));
+    }
+    if !typed.json && !printer.is_quiet() {
         let done = match (going.is_empty(), typed.dry_run) {
             (true, _) => "Nothing is to be removed.".to_owned(),
             (false, true) => format!("{what} would be removed."),

@@ -9,7 +9,7 @@ use super::args::{Constraints, Restore};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Planned, Restored};
+use super::json::{Planned, Restored};
 use super::names;
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
@@ -41,6 +41,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         job.may_be_asked(typed)?;
     }
     let file = options.file.as_path();
+    context.archive_is(file);
     if typed.dry_run || job.swap {
         let mut plan = planned(&options, &how, context)?;
         let absent = |problem: &RestoreError| matches!(problem, RestoreError::NoDatabase(_));
@@ -56,7 +57,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
             plan.steps.insert(0, format!("save what is there now to {}", path.display()));
         }
         if typed.dry_run && typed.json {
-            json::print(printer, &Planned::new(file, &plan, &problems));
+            context.report(true, &Planned::new(file, &plan, &problems));
         } else if typed.dry_run {
             printer.result(&plan_words(&plan));
         } else if problems.is_empty() {
@@ -73,6 +74,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
     }
     job.confirm(typed, options.target.database(), context)?;
+    let _lock = job.lock(context)?;
     let safety = job.save_what_is_there(typed, context)?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
@@ -80,9 +82,9 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     bars.finish();
     let report = report.map_err(|error| Failure::Restore(Box::new(error)))?;
     let clean = report.equal && report.findings.is_empty() && report.database.is_some();
-    if typed.json {
-        json::print(printer, &Restored::new(file, &described, &report).after(safety.as_deref()));
-    } else if !clean || !printer.is_quiet() {
+    let restored = Restored::new(file, &described, &report).after(safety.as_deref());
+    context.report(typed.json, &restored);
+    if !typed.json && (!clean || !printer.is_quiet()) {
         printer.result(&words(file, &described, &report, printer.out_paint()));
         if let Some(path) = &safety {
             printer.result(&format!("  what was there before is in {}\n", path.display()));

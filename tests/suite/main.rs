@@ -20,6 +20,7 @@ mod fixtures;
 mod fuzzed;
 mod guard;
 mod guides;
+mod hooks;
 mod kill;
 mod library;
 mod partitions;

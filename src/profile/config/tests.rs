@@ -33,7 +33,7 @@ keep = { last = 3, daily = 7, weekly = 4 }
 rules = "rules/shop.toml"
 aliases = ["sit"]
 protected = true
-on_success = "rclone copy \"$PGARK_FILE\" offsite:"
+on_success = "rclone copy \"$PGARK_ARCHIVE\" offsite:"
 on_failure = ["notify", "--staging"]
 
 [profile.dev]
