@@ -143,6 +143,8 @@ mod tests {
                 for _ in 0..2000 {
                     if let Ok(lock) = Lock::take(folder.path(), "a", "x", "now") {
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        // Long enough for another to come in.
+                        std::thread::sleep(std::time::Duration::from_micros(50));
                         inside.fetch_sub(1, Ordering::SeqCst);
                         drop(lock);
                         taken += 1;

@@ -32,6 +32,7 @@ mod restore_options;
 mod restore_part;
 mod roundtrip;
 mod rules;
+mod scheduling;
 mod servers;
 mod stable;
 mod swap;
