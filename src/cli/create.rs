@@ -14,7 +14,7 @@ use super::named::Reached;
 use super::printer::Style;
 use super::render;
 use super::saving::{self, Shelved};
-use super::units::{self, counted, size, span};
+use super::units::{self, counted, near, size, span};
 use crate::create::{self, CreateOptions, CreateReport};
 use crate::format::parity::Protection;
 use crate::profile::Profile;
@@ -70,7 +70,7 @@ fn tell(typed: &Create, report: &CreateReport, shelved: Option<&Shelved>, contex
                 text.push_str(&saving::holding_words(holdings, report.verified.as_ref()));
             }
             if let Some(latest) = &shelved.latest {
-                _ = writeln!(text, "  {} leads to it", latest.display());
+                _ = writeln!(text, "  {} leads to it", near(latest));
             }
         }
         printer.result(&text);
@@ -147,7 +147,6 @@ pub(super) fn default_name(database: &str, created: u64) -> PathBuf {
 }
 
 fn words(report: &CreateReport, paint: super::printer::Paint) -> String {
-    let path = report.path.display();
     let mut out = String::new();
     let checked = match &report.verified {
         Some(report) if report.ok => paint.paint(Style::Good, "saved and verified."),
@@ -156,7 +155,7 @@ fn words(report: &CreateReport, paint: super::printer::Paint) -> String {
         }
         None => paint.paint(Style::Warn, "saved, but not read back."),
     };
-    _ = writeln!(out, "{path}: {checked}");
+    out.push_str(&render::headed(&near(&report.path), &checked));
     let blobs = match report.blobs {
         0 => String::new(),
         some => format!(

@@ -13,7 +13,7 @@ use super::hints::{BUG, Failure, Trouble, chain, io_words, open};
 use super::json::Drilled;
 use super::printer::{Paint, Style};
 use super::restore::differences;
-use super::units::{counted, span};
+use super::units::{counted, near, span};
 use super::{render, servers};
 use crate::drill::{self, DrillError, DrillOptions, DrillReport, Kept};
 use crate::pg::throwaway::ThrowawayError;
@@ -59,7 +59,7 @@ fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
 
 fn words(file: &Path, report: &DrillReport, paint: Paint) -> String {
     let mut out = String::new();
-    _ = writeln!(out, "{}: {}", file.display(), verdict(report, paint));
+    out.push_str(&render::headed(&near(file), &verdict(report, paint)));
     let newer = if report.server_version.starts_with(&format!("{}.", report.wanted)) {
         String::new()
     } else {
@@ -91,14 +91,14 @@ fn words(file: &Path, report: &DrillReport, paint: Paint) -> String {
             Some(_) => format!(", {} to check rules", span(report.checking)),
             None => String::new(),
         };
-        _ = writeln!(
-            out,
-            "  {} to start, {} to verify, {} to restore, {} to compare{checking}",
+        let times = format!(
+            "{} to start, {} to verify, {} to restore, {} to compare{checking}",
             span(report.starting),
             span(restored.verifying),
             span(restored.restoring),
             span(restored.comparing)
         );
+        out.push_str(&render::wrapped(&times, "  ", "  "));
         differences(&mut out, restored, paint);
     }
     if let Some(checked) = &report.checked {

@@ -14,8 +14,9 @@ use super::hints::Failure;
 use super::json::Guarded;
 use super::named::{Reached, latest};
 use super::printer::Style;
+use super::render::headed;
 use super::replacing::{ask, unconfirmed};
-use super::units::span;
+use super::units::{near, quoted, span};
 use super::{Context, saving};
 use crate::create::CreateOptions;
 use crate::format::parity::Protection;
@@ -144,7 +145,7 @@ fn archive(
             // The link may lead elsewhere soon; this archive is meant.
             let path = std::fs::canonicalize(&path).unwrap_or(path);
             verified(&path, typed, context)?;
-            let said = format!("{}: made {} ago, and good", path.display(), span(age));
+            let said = format!("{}: made {} ago, and good", near(&path), span(age));
             context.printer.message(&said);
             return Ok(path);
         }
@@ -184,7 +185,7 @@ fn archive(
     let faults = report.verified.as_ref().is_some_and(|report| !report.ok);
     let said =
         if faults { "saved, with the faults that the data has" } else { "saved and verified" };
-    context.printer.message(&format!("{}: {said}", output.display()));
+    context.printer.message(&format!("{}: {said}", near(&output)));
     Ok(output)
 }
 
@@ -290,45 +291,30 @@ fn silent(
     context.report(typed.json, &guarded);
     if !typed.json && (!expected || !printer.is_quiet()) {
         let paint = printer.out_paint();
+        let shown = quoted(&near(file));
+        let source = quoted(&printer.redact(&typed.source));
+        let check =
+            format!("When it runs again:\n    pgark check {source} --against \\\n      {shown}");
         let (verdict, back) = match (expected, effect) {
-            (true, Effect::Destroys(_)) => (
-                paint.paint(
-                    Style::Warn,
-                    "NOT CHECKED. The database is gone, as the command wanted.",
-                ),
-                format!(
-                    "To bring it back into an empty server: pgark restore {} --to {} --create NAME",
-                    file.display(),
-                    typed.source
-                ),
-            ),
-            (true, _) => (
-                paint.paint(
-                    Style::Warn,
-                    "NOT CHECKED. The database is stopped, as the command wanted.",
-                ),
-                format!(
-                    "When it runs again: pgark check {} --against {}",
-                    typed.source,
-                    file.display()
-                ),
-            ),
-            (false, _) => (
-                paint.paint(
-                    Style::Bad,
-                    &format!("NOT CHECKED. The database did not answer for {}.", span(wait)),
-                ),
-                format!(
-                    "When it runs again: pgark check {} --against {}",
-                    typed.source,
-                    file.display()
-                ),
-            ),
+            (true, Effect::Destroys(_)) => {
+                let words = "NOT CHECKED. The database is gone, as the command wanted.";
+                let back = format!(
+                    "To bring it back into an empty server:\n    pgark restore {shown} \\\n      --to {source} --create NAME"
+                );
+                (paint.paint(Style::Warn, words), back)
+            }
+            (true, _) => {
+                let words = "NOT CHECKED. The database is stopped, as the command wanted.";
+                (paint.paint(Style::Warn, words), check)
+            }
+            (false, _) => {
+                let words = format!("NOT CHECKED. The database did not answer for {}.", span(wait));
+                (paint.paint(Style::Bad, &words), check)
+            }
         };
         printer.result(&format!(
-            "{}: {verdict}\n  {} holds all of it, and was verified.\n  {back}\n",
-            typed.source,
-            file.display()
+            "{}  All of it is in {shown},\n  which was verified.\n  {back}\n",
+            headed(&typed.source, &verdict)
         ));
     }
     if expected { Exit::Clean } else { Exit::Failed }

@@ -9,9 +9,9 @@ use super::hints::Failure;
 use super::json::{Pruned, Removed};
 use super::list::{Looked, look};
 use super::printer::{Paint, Style};
-use super::render::{Align, columns};
+use super::render::wrapped;
 use super::replacing::ask;
-use super::units::{counted, moment, size};
+use super::units::{counted, near, size};
 use super::{Context, saving, verify};
 use crate::profile::keep::{self, Reason, Soundness};
 use crate::profile::shelf::Shelved;
@@ -192,30 +192,23 @@ fn reason(reason: &Reason) -> String {
 }
 
 fn words(looked: &Looked, judged: &[Judged<'_>], paint: Paint) -> String {
-    let mut out = format!("{}\n", looked.shelf.folder.display());
-    let mut lines = Vec::new();
+    let mut out = format!("{}\n", near(&looked.shelf.folder));
+    let width =
+        judged.iter().map(|one| one.archive.path.file_name().map_or(0, std::ffi::OsStr::len));
+    let width = width.max().unwrap_or(0);
     for one in judged.iter().rev() {
         let name = one.archive.path.file_name().unwrap_or_default().to_string_lossy();
-        let (word, why) = if one.reasons.is_empty() {
-            (paint.paint(Style::Warn, "remove"), String::new())
-        } else {
-            let why: Vec<String> = one.reasons.iter().map(reason).collect();
-            (paint.paint(Style::Good, "keep"), why.join(", "))
-        };
-        let created = moment(one.archive.created());
-        lines.push(vec![
-            String::new(),
-            word,
-            name.into_owned(),
-            created,
-            size(one.archive.bytes),
-            why,
-        ]);
+        let size = size(one.archive.bytes);
+        if one.reasons.is_empty() {
+            let word = paint.paint(Style::Warn, "remove");
+            _ = writeln!(out, "  {word}  {name:<width$}  {size:>9}");
+            continue;
+        }
+        let word = paint.paint(Style::Good, "keep");
+        _ = writeln!(out, "  {word}    {name:<width$}  {size:>9}");
+        let why: Vec<String> = one.reasons.iter().map(reason).collect();
+        out.push_str(&wrapped(&why.join(", "), "            ", "            "));
     }
-    out.push_str(&columns(
-        &lines,
-        &[Align::Left, Align::Left, Align::Left, Align::Left, Align::Right, Align::Left],
-    ));
     let other = looked.shelf.archives.iter().filter(|archive| archive.series.is_none()).count();
     if other > 0 {
         let other = counted(u64::try_from(other).unwrap_or(u64::MAX), "archive", "archives");

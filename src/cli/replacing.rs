@@ -10,7 +10,7 @@ use super::args::Restore;
 use super::create::{default_jobs, save};
 use super::hints::Failure;
 use super::named::{Reached, latest};
-use super::{Context, saving};
+use super::{Context, saving, units};
 use crate::create::{CreateError, CreateOptions};
 use crate::format::parity::Protection;
 use crate::profile::shelf::safety_series;
@@ -180,7 +180,9 @@ impl Job {
             // What is there may be what the rules are no longer about.
             rules: None,
         };
-        context.printer.message(&format!("saving what is there now to {}", output.display()));
+        context
+            .printer
+            .message(&format!("saving what is there now to\n  {}", units::near(&output)));
         match save(&options, context) {
             Ok(report) => {
                 saving::keep_verdict(&report)?;

@@ -35,6 +35,7 @@ mod rules;
 mod scheduling;
 mod servers;
 mod stable;
+mod story;
 mod swap;
 mod throwaway;
 mod traps_reading;

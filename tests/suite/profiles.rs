@@ -118,7 +118,7 @@ fn an_archive_of_a_profile() {
             "{}",
             ran.stdout
         );
-        let said = "(a database of this name is written dbname=sit)";
+        let said = "a database of that name is dbname=sit)";
         assert!(ran.stderr.contains(said) && ran.stderr.contains("pgark.toml"), "{}", ran.stderr);
         let inspected = json(&it.ok(&["inspect", "staging", "--json"]));
         assert_eq!(inspected["source"]["profile"], "staging");
@@ -231,7 +231,7 @@ fn a_profiles_database_is_replaced_and_kept() {
 
         // And back, by the name of the file in the profile's folder.
         let ran = it.ok(&["restore", "staging", name, "--yes", "--no-safety"]);
-        assert!(!ran.stdout.contains("what was there before"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("the old data is in"), "{}", ran.stdout);
         dump::assert_same(&changed, &it.server.pg_dump(&it.database, &[]), "back");
         assert_eq!(it.names("backups").len(), 5);
 
