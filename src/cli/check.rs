@@ -12,11 +12,11 @@ use super::compare::{all, number, shown, sum};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, CheckReport};
+use super::json::CheckReport;
 use super::named::{Reached, latest};
 use super::printer::{Paint, Printer, Style};
 use super::render;
-use super::units::{count, counted};
+use super::units::{count, counted, near, quoted};
 use crate::check::{self, CheckOptions, Given, Report, RuleState};
 use crate::compare::{self, CompareOptions, Comparison, Live, LiveOptions, State};
 use crate::format::reader::Archive;
@@ -45,9 +45,11 @@ pub(super) fn run(typed: &Check, context: &Context) -> Result<Exit, Failure> {
         (None, _) => None,
     };
     let looked = looked(typed, &reached, rules.as_ref(), against.as_deref(), context)?;
-    if typed.json {
-        json::print(printer, &looked.json());
-    } else if !looked.ok || !printer.is_quiet() {
+    context.report(typed.json, &looked.json());
+    if let Some(path) = &against {
+        context.archive_is(path);
+    }
+    if !typed.json && (!looked.ok || !printer.is_quiet()) {
         printer.result(&looked.words(printer));
     }
     Ok(if looked.ok { Exit::Clean } else { Exit::Findings })
@@ -58,6 +60,8 @@ pub(super) struct Looked<'a> {
     typed: &'a Check,
     against: Option<&'a Path>,
     described: String,
+    name: String,
+    psql: Vec<String>,
     archive: Option<Archive>,
     checked: Report,
     comparison: Option<Comparison>,
@@ -86,7 +90,20 @@ pub(super) fn looked<'a>(
     let as_it_was = lost.is_empty() && (changed.is_empty() || typed.allow_changes);
     let ok = as_it_was && checked.ok && !(typed.strict && checked.warnings > 0);
     let described = reached.params.describe();
-    Ok(Looked { typed, against, described, archive, checked, comparison, lost, changed, ok })
+    let (name, psql) = (reached.name(), reached.psql.clone());
+    Ok(Looked {
+        typed,
+        against,
+        described,
+        name,
+        psql,
+        archive,
+        checked,
+        comparison,
+        lost,
+        changed,
+        ok,
+    })
 }
 
 impl Looked<'_> {
@@ -112,14 +129,19 @@ impl Looked<'_> {
         };
         let seen = Seen {
             typed: self.typed,
-            against: self.against,
             archive: self.archive.as_ref(),
             checked: &self.checked,
             lost: &self.lost,
             changed: &self.changed,
             ok: self.ok,
         };
-        words(&self.described, &source, &seen, self.comparison.as_ref(), printer.out_paint())
+        let paint = printer.out_paint();
+        let mut out = words(&self.name, &seen, self.comparison.as_ref(), paint);
+        let differs = !self.lost.is_empty() || !self.changed.is_empty() && !self.ok;
+        if let Some(file) = self.against.filter(|_| differs) {
+            back(&mut out, file, &source, &self.psql, &seen);
+        }
+        out
     }
 }
 
@@ -170,7 +192,6 @@ fn look(
 /// What people are told about.
 struct Seen<'a> {
     typed: &'a Check,
-    against: Option<&'a Path>,
     archive: Option<&'a Archive>,
     checked: &'a Report,
     lost: &'a [String],
@@ -245,17 +266,11 @@ fn changed(comparison: &Comparison) -> Vec<String> {
     out
 }
 
-fn words(
-    described: &str,
-    source: &str,
-    seen: &Seen<'_>,
-    comparison: Option<&Comparison>,
-    paint: Paint,
-) -> String {
+fn words(name: &str, seen: &Seen<'_>, comparison: Option<&Comparison>, paint: Paint) -> String {
     let mut out = String::new();
-    _ = writeln!(out, "{described}: {}", verdict(seen, paint));
+    out.push_str(&render::headed(name, &verdict(seen, paint)));
     for line in seen.lost.iter().take(LINES) {
-        _ = writeln!(out, "  {line}");
+        out.push_str(&render::wrapped(line, "  ", "    "));
     }
     more(&mut out, seen.lost.len(), "losses");
     if let Some(comparison) = comparison {
@@ -274,10 +289,6 @@ fn words(
         _ = writeln!(out, "  also looked at: {sequences}{keys}");
     }
     render::details(&mut out, &seen.checked.findings, paint);
-    let differs = !seen.lost.is_empty() || !seen.changed.is_empty() && !seen.ok;
-    if let Some(file) = seen.against.filter(|_| differs) {
-        back(&mut out, file, source, seen, paint);
-    }
     out
 }
 
@@ -328,7 +339,8 @@ fn since(out: &mut String, seen: &Seen<'_>, comparison: &Comparison) {
             0 => String::new(),
             rest => format!(", and {} more columns", count(number(rest))),
         };
-        _ = writeln!(out, "  other values since then: {}{rest}", shown.join(", "));
+        let line = format!("other values since then: {}{rest}", shown.join(", "));
+        out.push_str(&render::wrapped(&line, "  ", "    "));
     }
     let objects = comparison.objects.iter().flatten();
     let objects = objects.filter(|object| object.state != State::OnlyHere).count();
@@ -388,7 +400,8 @@ pub(super) fn rule_lines(out: &mut String, checked: &Report, paint: Paint) {
                 format!("{} of {}", count(rule.broken), count(rule.looked_at)),
             ),
         };
-        _ = writeln!(out, "  {word}  {} ({told})", rule.rule);
+        let line = format!("{} ({told})", rule.rule);
+        out.push_str(&render::wrapped(&line, &format!("  {word}  "), "          "));
     }
     if let Some(left) = sorted.len().checked_sub(RULES).filter(|left| *left > 0) {
         _ = writeln!(out, "  and {} more rules", count(number(left)));
@@ -409,43 +422,35 @@ fn more(out: &mut String, all: usize, what: &str) {
     }
 }
 
-/// How to get it back.
-fn back(out: &mut String, file: &Path, source: &str, seen: &Seen<'_>, paint: Paint) {
-    let compare =
-        format!("pgark compare {} --with {}", quoted(&file.display().to_string()), quoted(source));
-    _ = writeln!(out, "\n{}", paint.paint(Style::Bold, "How to bring it back"));
-    _ = writeln!(out, "  {compare}                        what exactly differs");
-    if !seen.lost.is_empty() {
-        _ = writeln!(out, "  {compare} --sql=lost > back.sql  inserts lost rows, fills NULLs");
-    }
-    if !seen.changed.is_empty() {
-        _ = writeln!(out, "  {compare} --sql > back.sql       sets changed values back, too");
-    }
+/// How to get it back. Lines are broken so that they can be copied from a narrow terminal.
+fn back(out: &mut String, file: &Path, source: &str, psql: &[String], seen: &Seen<'_>) {
+    // The latest may be another one when this is typed.
+    let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let file = quoted(&near(&real));
+    let compare = format!("pgark compare {file}");
+    let with = format!("--with {}", quoted(source));
+    _ = writeln!(out, "\nHow to bring it back");
+    _ = writeln!(out, "  1. See what exactly differs:\n       {compare} \\\n         {with}");
+    let scope = if seen.lost.is_empty() { "--sql" } else { "--sql=lost" };
     _ = writeln!(
         out,
-        "  Read back.sql, then: psql -X -v ON_ERROR_STOP=1 -f back.sql -d {}",
+        "  2. Write statements that bring it back, and read them:\n       {compare} \\\n         {with} {scope} > back.sql"
+    );
+    if !seen.lost.is_empty() && !seen.changed.is_empty() {
+        _ = writeln!(
+            out,
+            "     (lost rows and values that are NULL now; --sql also sets changed values back)"
+        );
+    }
+    let psql: Vec<String> = psql.iter().map(|word| quoted(word)).collect();
+    _ = writeln!(
+        out,
+        "  3. Run them:\n       {} \\\n         -X -v ON_ERROR_STOP=1 < back.sql",
+        psql.join(" ")
+    );
+    _ = writeln!(
+        out,
+        "  4. See that all is there:\n       pgark check {} --against \\\n         {file}",
         quoted(source)
     );
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_for_a_shell() {
-        assert_eq!(quoted("postgres://a@h/b"), "postgres://a@h/b");
-        assert_eq!(quoted("host=x dbname=y"), "'host=x dbname=y'");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

@@ -14,7 +14,7 @@ use super::hints::Failure;
 use super::json::{self, Compared};
 use super::named::Reached;
 use super::printer::{Paint, Printer, Style};
-use super::render::{Align, columns};
+use super::render::{Align, columns, headed};
 use super::units::{count, counted};
 use crate::compare::{
     self, Cell, CompareError, CompareOptions, Comparison, Kind, Live, LiveOptions, RowDifference,
@@ -231,7 +231,7 @@ fn words(typed: &Compare, with: &str, comparison: &Comparison, paint: Paint) -> 
     let mut out = String::new();
     let (word, told) = verdict(comparison, paint);
     let file = typed.file.display();
-    _ = writeln!(out, "{file} compared with {with}: {word} {told}");
+    out.push_str(&headed(&format!("{file} compared with {with}"), &format!("{word} {told}")));
     let equal = all(comparison).filter(|table| table.state == State::Equal).count();
     _ = writeln!(
         out,

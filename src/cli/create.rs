@@ -10,12 +10,12 @@ use super::args::Create;
 use super::dumps;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Created};
+use super::json::Created;
 use super::named::Reached;
 use super::printer::Style;
 use super::render;
-use super::saving::{self, Shelved, Told};
-use super::units::{self, counted, size, span};
+use super::saving::{self, Shelved};
+use super::units::{self, counted, near, size, span};
 use crate::create::{self, CreateOptions, CreateReport};
 use crate::format::parity::Protection;
 use crate::profile::Profile;
@@ -28,55 +28,23 @@ pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
     let dump = typed.source.as_deref().filter(|_| profile.is_none()).and_then(dumps::path);
     if let Some(dump) = dump {
         let report = dumps::save(typed, dump, context)?;
-        tell(typed, &report, None, None, context);
+        tell(typed, &report, None, context);
         return Ok(exit(&report));
     }
     let Some(profile) = profile else {
         let reached = context.reach(typed.source.as_deref())?;
         let report = save(&meaning(typed, &reached, None)?, context)?;
-        tell(typed, &report, None, None, context);
+        tell(typed, &report, None, context);
         return Ok(exit(&report));
     };
-    let done = of_profile(typed, &profile, context);
-    let (exit, json, file) = match &done {
-        Ok((report, shelved)) => {
-            let json = json::line(&Created::new(report).shelved(shelved));
-            (exit(report), json, Some(report.path.as_path()))
-        }
-        Err(failure) => {
-            let (trouble, printer) = (failure.explain(), &context.printer);
-            let findings = failure.report().map_or(&[][..], |report| &report.findings);
-            let failed = json::Failed::new("create", None, &trouble, findings, printer);
-            (trouble.exit, json::line(&failed), None)
-        }
-    };
-    let (name, hook) = match exit {
-        Exit::Clean => ("on_success", &profile.on_success),
-        _ => ("on_failure", &profile.on_failure),
-    };
-    let told = Told { json: &json, file, exit };
-    let ran = hook.as_ref().map_or(Ok(()), |hook| saving::run_hook(hook, &profile, &told));
-    let error = ran.err();
-    if let Ok((report, shelved)) = &done {
-        tell(typed, report, Some(shelved), error.as_deref(), context);
-    }
-    if let Some(error) = &error {
-        context.tell(&saving::hook_trouble(name, &profile, error));
-    }
-    done.map(|_| if error.is_some() { exit.worst(Exit::Failed) } else { exit })
-}
-
-/// Makes an archive of a profile's database, and what belongs to it.
-fn of_profile(
-    typed: &Create,
-    profile: &Profile,
-    context: &Context,
-) -> Result<(CreateReport, Shelved), Failure> {
-    let name = typed.source.as_deref();
-    let reached = context.reach_profile(profile.clone(), name)?;
-    let report = save(&meaning(typed, &reached, Some(profile))?, context)?;
-    let shelved = saving::shelve(profile, &report, context)?;
-    Ok((report, shelved))
+    let reached = context.reach_profile(profile.clone(), typed.source.as_deref())?;
+    // An archive that goes elsewhere is in nobody's way.
+    let ours = typed.output.is_none();
+    let _lock = ours.then(|| saving::lock(&profile, "create", context)).transpose()?;
+    let report = save(&meaning(typed, &reached, Some(&profile))?, context)?;
+    let shelved = saving::shelve(&profile, &report, context)?;
+    tell(typed, &report, Some(&shelved), context);
+    Ok(exit(&report))
 }
 
 /// Makes an archive, with progress.
@@ -88,21 +56,18 @@ pub(super) fn save(options: &CreateOptions, context: &Context) -> Result<CreateR
     report.map_err(|error| Failure::Create(Box::new(error)))
 }
 
-fn tell(
-    typed: &Create,
-    report: &CreateReport,
-    shelved: Option<&Shelved>,
-    hook_failed: Option<&str>,
-    context: &Context,
-) {
+fn tell(typed: &Create, report: &CreateReport, shelved: Option<&Shelved>, context: &Context) {
     let printer = &context.printer;
-    if typed.json {
-        let created = Created::new(report);
-        let created = match shelved {
-            Some(shelved) => created.shelved(shelved).hook_failed(hook_failed),
+    let created = Created::new(report);
+    context.report(
+        typed.json,
+        &match shelved {
+            Some(shelved) => created.shelved(shelved),
             None => created,
-        };
-        json::print(printer, &created);
+        },
+    );
+    context.archive_is(&report.path);
+    if typed.json {
         return;
     }
     if !printer.is_quiet() {
@@ -112,7 +77,7 @@ fn tell(
                 text.push_str(&saving::holding_words(holdings, report.verified.as_ref()));
             }
             if let Some(latest) = &shelved.latest {
-                _ = writeln!(text, "  {} leads to it", latest.display());
+                _ = writeln!(text, "  {} leads to it", near(latest));
             }
         }
         printer.result(&text);
@@ -139,7 +104,7 @@ fn meaning(
     let at = typed.created.unwrap_or_else(now);
     let (output, created) = match (&typed.output, profile) {
         (Some(output), _) => (output.clone(), at),
-        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created)?,
+        (None, Some(profile)) => saving::place(profile, &series(&profile.name), typed.created),
         (None, None) => (default_name(reached.params.database(), at), at),
     };
     let rules = match (&typed.rules, profile) {
@@ -189,7 +154,6 @@ pub(super) fn default_name(database: &str, created: u64) -> PathBuf {
 }
 
 fn words(report: &CreateReport, paint: super::printer::Paint) -> String {
-    let path = report.path.display();
     let mut out = String::new();
     let checked = match &report.verified {
         Some(report) if report.ok => paint.paint(Style::Good, "saved and verified."),
@@ -198,7 +162,7 @@ fn words(report: &CreateReport, paint: super::printer::Paint) -> String {
         }
         None => paint.paint(Style::Warn, "saved, but not read back."),
     };
-    _ = writeln!(out, "{path}: {checked}");
+    out.push_str(&render::headed(&near(&report.path), &checked));
     let blobs = match report.blobs {
         0 => String::new(),
         some => format!(

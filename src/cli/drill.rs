@@ -10,10 +10,10 @@ use super::check::{rule_lines, rules_told};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::{BUG, Failure, Trouble, chain, io_words, open};
-use super::json::{self, Drilled};
+use super::json::Drilled;
 use super::printer::{Paint, Style};
 use super::restore::differences;
-use super::units::{counted, span};
+use super::units::{counted, near, span};
 use super::{render, servers};
 use crate::drill::{self, DrillError, DrillOptions, DrillReport, Kept};
 use crate::pg::throwaway::ThrowawayError;
@@ -23,7 +23,14 @@ use crate::restore::RestoreError;
 /// Runs it.
 pub(super) fn run(typed: &Drill, context: &Context) -> Result<Exit, Failure> {
     let rules = typed.rules.as_deref().map(super::verify::rule_file).transpose()?;
+    if !typed.file.exists()
+        && let Some(name) = typed.file.to_str()
+        && let Some(profile) = context.profile(name)?
+    {
+        context.about(&profile);
+    }
     let file = context.archive(&typed.file)?;
+    context.archive_is(&file);
     let options = DrillOptions {
         file: file.clone(),
         binaries: typed.bin.as_deref().map(absolute).transpose()?,
@@ -38,9 +45,8 @@ pub(super) fn run(typed: &Drill, context: &Context) -> Result<Exit, Failure> {
     bars.finish();
     let report = report.map_err(|error| Failure::Drill(file.clone(), Box::new(error)))?;
     let printer = &context.printer;
-    if typed.json {
-        json::print(printer, &Drilled::new(&file, &report));
-    } else if !report.ok() || !printer.is_quiet() {
+    context.report(typed.json, &Drilled::new(&file, &report));
+    if !typed.json && (!report.ok() || !printer.is_quiet()) {
         printer.result(&words(&file, &report, printer.out_paint()));
     }
     Ok(if report.ok() { Exit::Clean } else { Exit::Findings })
@@ -53,7 +59,7 @@ fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
 
 fn words(file: &Path, report: &DrillReport, paint: Paint) -> String {
     let mut out = String::new();
-    _ = writeln!(out, "{}: {}", file.display(), verdict(report, paint));
+    out.push_str(&render::headed(&near(file), &verdict(report, paint)));
     let newer = if report.server_version.starts_with(&format!("{}.", report.wanted)) {
         String::new()
     } else {
@@ -85,14 +91,14 @@ fn words(file: &Path, report: &DrillReport, paint: Paint) -> String {
             Some(_) => format!(", {} to check rules", span(report.checking)),
             None => String::new(),
         };
-        _ = writeln!(
-            out,
-            "  {} to start, {} to verify, {} to restore, {} to compare{checking}",
+        let times = format!(
+            "{} to start, {} to verify, {} to restore, {} to compare{checking}",
             span(report.starting),
             span(restored.verifying),
             span(restored.restoring),
             span(restored.comparing)
         );
+        out.push_str(&render::wrapped(&times, "  ", "  "));
         differences(&mut out, restored, paint);
     }
     if let Some(checked) = &report.checked {

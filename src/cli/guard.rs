@@ -11,11 +11,12 @@ use super::check::looked;
 use super::create::{self, default_jobs, now, save};
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Guarded};
+use super::json::Guarded;
 use super::named::{Reached, latest};
 use super::printer::Style;
+use super::render::headed;
 use super::replacing::{ask, unconfirmed};
-use super::units::span;
+use super::units::{near, quoted, span};
 use super::{Context, saving};
 use crate::create::CreateOptions;
 use crate::format::parity::Protection;
@@ -56,6 +57,7 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
     }
     let rules = reached.profile.as_ref().map(saving::rules).transpose()?.flatten();
     let file = archive(typed, &reached, rules.as_ref(), context)?;
+    context.archive_is(&file);
     if let Effect::Destroys(what) = effect {
         outside(&file, &reached)?;
         printer.message(&format!(
@@ -104,10 +106,9 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
     };
     let looked = looked(&check, &reached, rules.as_ref(), Some(&file), context)?;
     let ok = looked.ok && ended.success();
-    if typed.json {
-        let check = Some(looked.json());
-        json::print(printer, &Guarded::new(&file, ok, &typed.command, ended.code(), check));
-    } else if !ok || !printer.is_quiet() {
+    let check = Some(looked.json());
+    context.report(typed.json, &Guarded::new(&file, ok, &typed.command, ended.code(), check));
+    if !typed.json && (!ok || !printer.is_quiet()) {
         printer.result(&looked.words(printer));
     }
     Ok(match (looked.ok, ended.success()) {
@@ -144,15 +145,18 @@ fn archive(
             // The link may lead elsewhere soon; this archive is meant.
             let path = std::fs::canonicalize(&path).unwrap_or(path);
             verified(&path, typed, context)?;
-            let said = format!("{}: made {} ago, and good", path.display(), span(age));
+            let said = format!("{}: made {} ago, and good", near(&path), span(age));
             context.printer.message(&said);
             return Ok(path);
         }
     }
+    // Held while the archive is made, not while the command runs: that may be a pgark itself.
+    let ours = reached.profile.as_ref().filter(|_| typed.output.is_none());
+    let _lock = ours.map(|profile| saving::lock(profile, "guard", context)).transpose()?;
     let (output, created) = match (&typed.output, &reached.profile) {
         (Some(path), _) => (path.clone(), None),
         (None, Some(profile)) => {
-            let (path, created) = saving::place(profile, &series(&profile.name), None)?;
+            let (path, created) = saving::place(profile, &series(&profile.name), None);
             (path, Some(created))
         }
         (None, None) => (create::default_name(reached.params.database(), now()), None),
@@ -181,7 +185,7 @@ fn archive(
     let faults = report.verified.as_ref().is_some_and(|report| !report.ok);
     let said =
         if faults { "saved, with the faults that the data has" } else { "saved and verified" };
-    context.printer.message(&format!("{}: {said}", output.display()));
+    context.printer.message(&format!("{}: {said}", near(&output)));
     Ok(output)
 }
 
@@ -283,49 +287,34 @@ fn silent(
 ) -> Exit {
     let expected = effect != Effect::None && typed.wait.is_none() && ended.success();
     let printer = &context.printer;
-    if typed.json {
-        json::print(printer, &Guarded::new(file, expected, &typed.command, ended.code(), None));
-    } else if !expected || !printer.is_quiet() {
+    let guarded = Guarded::new(file, expected, &typed.command, ended.code(), None);
+    context.report(typed.json, &guarded);
+    if !typed.json && (!expected || !printer.is_quiet()) {
         let paint = printer.out_paint();
+        let shown = quoted(&near(file));
+        let source = quoted(&printer.redact(&typed.source));
+        let check =
+            format!("When it runs again:\n    pgark check {source} --against \\\n      {shown}");
         let (verdict, back) = match (expected, effect) {
-            (true, Effect::Destroys(_)) => (
-                paint.paint(
-                    Style::Warn,
-                    "NOT CHECKED. The database is gone, as the command wanted.",
-                ),
-                format!(
-                    "To bring it back into an empty server: pgark restore {} --to {} --create NAME",
-                    file.display(),
-                    typed.source
-                ),
-            ),
-            (true, _) => (
-                paint.paint(
-                    Style::Warn,
-                    "NOT CHECKED. The database is stopped, as the command wanted.",
-                ),
-                format!(
-                    "When it runs again: pgark check {} --against {}",
-                    typed.source,
-                    file.display()
-                ),
-            ),
-            (false, _) => (
-                paint.paint(
-                    Style::Bad,
-                    &format!("NOT CHECKED. The database did not answer for {}.", span(wait)),
-                ),
-                format!(
-                    "When it runs again: pgark check {} --against {}",
-                    typed.source,
-                    file.display()
-                ),
-            ),
+            (true, Effect::Destroys(_)) => {
+                let words = "NOT CHECKED. The database is gone, as the command wanted.";
+                let back = format!(
+                    "To bring it back into an empty server:\n    pgark restore {shown} \\\n      --to {source} --create NAME"
+                );
+                (paint.paint(Style::Warn, words), back)
+            }
+            (true, _) => {
+                let words = "NOT CHECKED. The database is stopped, as the command wanted.";
+                (paint.paint(Style::Warn, words), check)
+            }
+            (false, _) => {
+                let words = format!("NOT CHECKED. The database did not answer for {}.", span(wait));
+                (paint.paint(Style::Bad, &words), check)
+            }
         };
         printer.result(&format!(
-            "{}: {verdict}\n  {} holds all of it, and was verified.\n  {back}\n",
-            typed.source,
-            file.display()
+            "{}  All of it is in {shown},\n  which was verified.\n  {back}\n",
+            headed(&typed.source, &verdict)
         ));
     }
     if expected { Exit::Clean } else { Exit::Failed }

@@ -21,7 +21,7 @@ use crate::export::select::SelectError;
 use crate::extract::ExtractError;
 use crate::format::reader::{OpenError, ReadError};
 use crate::pg::PgError;
-use crate::profile::{ConfigError, ConnectError, ShelfError};
+use crate::profile::{ConfigError, ConnectError, LockError, ShelfError};
 use crate::repair::RepairError;
 use crate::rescue::RescueError;
 use crate::restore::RestoreError;
@@ -86,6 +86,8 @@ pub(super) enum Failure {
     Config(ConfigError),
     /// A profile leads to no database.
     Connect(String, ConnectError),
+    /// Another process works on a profile.
+    Busy(String, LockError),
     /// A profile has no latest archive.
     NoLatest(String, PathBuf),
     /// A folder of archives cannot be listed or changed.
@@ -242,6 +244,7 @@ impl Failure {
             Self::NoProfile { typed, place, known } => profiles::none(typed, place, known),
             Self::Config(error) => profiles::config(error),
             Self::Connect(name, error) => profiles::connect(name, error),
+            Self::Busy(name, error) => profiles::busy(name, error),
             Self::NoLatest(name, path) => Trouble::new(
                 Exit::Failed,
                 format!("profile {name} has no latest archive: {} is not there", path.display()),

@@ -10,8 +10,8 @@ use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Folder, Listed};
 use super::printer::{Paint, Style};
-use super::render::{Align, columns};
-use super::units::{count, counted, moment, size, span};
+use super::render::wrapped;
+use super::units::{counted, near, size, span};
 use super::{Context, saving};
 use crate::format::digest::Digest;
 use crate::profile::keep::Soundness;
@@ -64,6 +64,7 @@ pub(super) fn look(what: &Path, context: &Context) -> Result<Looked, Failure> {
                 what.display()
             ));
         }
+        context.about(&profile);
         return of(profile);
     }
     if !what.is_dir() && what.components().count() == 1 {
@@ -123,7 +124,7 @@ fn verdict(archive: &Shelved, now: u64) -> (Style, String) {
                 _ if verdict.errors > 0 => (Style::Warn, "whole, data has faults"),
                 _ => (Style::Good, "good"),
             };
-            (style, format!("{word}, {} ago", age(verdict.verified, now)))
+            (style, format!("{word}, verified {} ago", age(verdict.verified, now)))
         }
     }
 }
@@ -134,37 +135,34 @@ fn words(looked: &Looked, now: u64, paint: Paint) -> String {
     let number = u64::try_from(archives.len()).unwrap_or(u64::MAX);
     let bytes = archives.iter().map(|archive| archive.bytes).fold(0, u64::saturating_add);
     let mut out = format!(
-        "{name}{} in {} of {}\n",
+        "{name}{} of {} in {}\n",
         counted(number, "archive", "archives"),
         size(bytes),
-        looked.shelf.folder.display()
+        near(&looked.shelf.folder)
     );
-    let head = ["", "created", "age", "size", "tables", "rows", "images", "archive", "verified"];
-    let mut lines: Vec<Vec<String>> = vec![head.map(ToOwned::to_owned).to_vec()];
+    // Two lines each: a name alone takes half the width of a terminal.
     for archive in archives.iter().rev() {
-        let facts = archive.facts.as_ref().ok();
-        let of = |number: Option<u64>| number.map_or_else(String::new, count);
         let name = archive.path.file_name().unwrap_or_default().to_string_lossy();
-        let latest = if archive.latest { " (latest)" } else { "" };
+        let latest = if archive.latest { "  (latest)" } else { "" };
+        _ = writeln!(out, "  {name}{latest}");
+        let mut parts = Vec::new();
+        if let Ok(facts) = &archive.facts {
+            parts.push(format!("{} old", age(facts.created, now)));
+            parts.push(size(archive.bytes));
+            parts.push(counted(facts.tables, "table", "tables"));
+            parts.push(counted(facts.rows, "row", "rows"));
+        } else {
+            parts.push(size(archive.bytes));
+        }
+        if let Some(verdict) = &archive.verdict {
+            parts.push(counted(verdict.images, "image", "images"));
+        }
         let (style, told) = verdict(archive, now);
-        lines.push(vec![
-            String::new(),
-            facts.map_or_else(String::new, |facts| moment(facts.created)),
-            facts.map_or_else(String::new, |facts| age(facts.created, now)),
-            size(archive.bytes),
-            of(facts.map(|facts| facts.tables)),
-            of(facts.map(|facts| facts.rows)),
-            of(archive.verdict.as_ref().map(|verdict| verdict.images)),
-            format!("{name}{latest}"),
-            paint.paint(style, &told),
-        ]);
+        let line = format!("{}; {}", parts.join(", "), paint.paint(style, &told));
+        out.push_str(&wrapped(&line, "    ", "    "));
     }
     if archives.is_empty() {
         _ = writeln!(out, "  none");
-    } else {
-        use Align::{Left, Right};
-        let aligns = [Left, Left, Right, Right, Right, Right, Right, Left, Left];
-        out.push_str(&columns(&lines, &aligns));
     }
     out
 }

@@ -15,6 +15,7 @@ mod extract;
 mod guard;
 mod help;
 mod hints;
+mod hooks;
 mod init;
 mod inspect;
 mod interrupt;
@@ -50,6 +51,7 @@ use self::args::{Typed, Verb};
 use self::bars::Bars;
 use self::exit::Exit;
 use self::hints::{Failure, Trouble};
+use self::hooks::Ending;
 use self::interrupt::Interrupt;
 use self::printer::Printer;
 use self::redact::Redactor;
@@ -60,6 +62,8 @@ struct Context {
     interrupt: Interrupt,
     /// The file of profiles, if it was named.
     config: Option<PathBuf>,
+    /// What is to be told and run at the end.
+    ending: Ending,
 }
 
 impl Context {
@@ -84,7 +88,7 @@ pub fn main() -> ExitCode {
     let printer = Arc::new(printer);
     let interrupt = Interrupt::listen(&printer);
     let config = typed.global.config.clone().filter(|path| !path.as_os_str().is_empty());
-    let context = Context { printer, interrupt, config };
+    let context = Context { printer, interrupt, config, ending: Ending::default() };
     let done = match &typed.verb {
         Verb::Create(typed) => create::run(typed, &context),
         Verb::Verify(typed) => verify::run(typed, &context),
@@ -109,43 +113,43 @@ pub fn main() -> ExitCode {
     };
     // A result that nobody could be given outranks what it would have said.
     let done = context.printer.finish().map_err(Failure::Stdout).and(done);
-    done.unwrap_or_else(|failure| context.fail(&failure, &typed.verb)).into()
+    let (exit, failure) = match done {
+        Ok(exit) => (exit, None),
+        Err(failure) => (context.fail(&failure, &typed.verb), Some(failure)),
+    };
+    context.end(&typed.verb, exit, failure.as_ref()).into()
 }
 
 impl Context {
-    /// Says why a verb could not be done; with `--json` on standard output too.
+    /// Says why a verb could not be done, and keeps it as the report.
     fn fail(&self, failure: &Failure, verb: &Verb) -> Exit {
         let trouble = failure.explain();
-        let json = match verb {
-            Verb::Create(typed) => typed.json.then_some(("create", typed.output.as_deref())),
-            // Each file has an object of its own.
-            Verb::Guard(typed) => typed.json.then_some(("guard", None)),
-            Verb::List(typed) => typed.json.then_some(("list", None)),
-            Verb::Prune(typed) => typed.json.then_some(("prune", None)),
+        let (json, command, file) = match verb {
+            Verb::Create(typed) => (typed.json, "create", typed.output.as_deref()),
+            Verb::Guard(typed) => (typed.json, "guard", None),
+            Verb::List(typed) => (typed.json, "list", None),
+            Verb::Prune(typed) => (typed.json, "prune", None),
+            Verb::Restore(typed) => (typed.json, "restore", Some(typed.file.as_path())),
+            Verb::Compare(typed) => (typed.json, "compare", Some(typed.file.as_path())),
+            Verb::Check(typed) => (typed.json, "check", typed.against.as_deref()),
+            Verb::Rescue(typed) => (typed.json, "rescue", Some(typed.input.as_path())),
+            Verb::Drill(typed) => (typed.json, "drill", Some(typed.file.as_path())),
+            Verb::Inspect(typed) => (typed.json, "inspect", Some(typed.file.as_path())),
+            Verb::Repair(typed) => (typed.json, "repair", Some(typed.file.as_path())),
+            Verb::Export(typed) => (typed.json, "export", Some(typed.file.as_path())),
+            Verb::Extract(typed) => (typed.json, "extract", Some(typed.file.as_path())),
+            // Each file that is verified has an object of its own; the others have none.
             Verb::Verify(_)
             | Verb::Cat(_)
             | Verb::Rules(_)
             | Verb::Init(_)
             | Verb::Help(_)
             | Verb::Completions(_)
-            | Verb::Man(_) => None,
-            Verb::Restore(typed) => typed.json.then_some(("restore", Some(typed.file.as_path()))),
-            Verb::Compare(typed) => typed.json.then_some(("compare", Some(typed.file.as_path()))),
-            Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),
-            Verb::Rescue(typed) => typed.json.then_some(("rescue", Some(typed.input.as_path()))),
-            Verb::Drill(typed) => typed.json.then_some(("drill", Some(typed.file.as_path()))),
-            Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
-            Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
-            Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),
-            Verb::Extract(typed) => typed.json.then_some(("extract", Some(typed.file.as_path()))),
+            | Verb::Man(_) => (false, "", None),
         };
-        if let Some((command, file)) = json {
-            let findings = failure.report().map_or(&[][..], |report| &report.findings);
-            let failed = json::Failed::new(command, file, &trouble, findings, &self.printer);
-            json::print(&self.printer, &failed);
-            // If even that cannot be written, there is still the message.
-            _ = self.printer.finish();
-        } else if let Some(report) = failure.report() {
+        let findings = failure.report().map_or(&[][..], |report| &report.findings);
+        self.report(json, &json::Failed::new(command, file, &trouble, findings, &self.printer));
+        if !json && let Some(report) = failure.report() {
             self.printer.error(&render::findings(report, self.printer.err_paint()));
         }
         self.tell(&trouble)

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::Context;
 use super::hints::Failure;
+use super::units;
 use crate::pg::Params;
 use crate::profile::config::FILE_NAME;
+use crate::profile::connect;
 use crate::profile::shelf::{latest_name, series};
 use crate::profile::{Config, Connected, Profile};
 
@@ -15,10 +17,39 @@ pub(super) struct Reached {
     pub(super) params: Params,
     /// `pg_dump` in the container that the database is in.
     pub(super) pg_dump: Option<String>,
+    /// The words of a `psql` that leads there, for people.
+    pub(super) psql: Vec<String>,
     /// The profile, if it was named by one.
     pub(super) profile: Option<Profile>,
     /// What the connection may go through; open as long as this is there.
-    _connected: Option<Connected>,
+    connected: Option<Connected>,
+}
+
+impl Reached {
+    fn plain(params: Params) -> Self {
+        let psql = connect::psql(&params);
+        Self { params, pg_dump: None, psql, profile: None, connected: None }
+    }
+
+    fn of(profile: Profile) -> Result<Self, Failure> {
+        let connected = profile.connect();
+        let connected = connected.map_err(|error| Failure::Connect(profile.name.clone(), error))?;
+        Ok(Self {
+            params: connected.params.clone(),
+            pg_dump: connected.pg_dump.clone(),
+            psql: connected.psql.clone(),
+            profile: Some(profile),
+            connected: Some(connected),
+        })
+    }
+
+    /// What it is called where a line begins with it.
+    pub(super) fn name(&self) -> String {
+        match &self.profile {
+            Some(profile) => format!("profile {}", profile.name),
+            None => self.params.describe(),
+        }
+    }
 }
 
 impl Context {
@@ -51,24 +82,15 @@ impl Context {
         }
         let params = Params::resolve(typed).map_err(Failure::Connection)?;
         self.notes(params.notes());
-        Ok(Reached { params, pg_dump: None, profile: None, _connected: None })
+        Ok(Reached::plain(params))
     }
 
     /// The same without a word about it, for one that was named before.
     pub(super) fn reach_quietly(&self, typed: &str) -> Result<Reached, Failure> {
-        let Some(profile) = self.profile(typed)? else {
-            let params = Params::resolve(Some(typed)).map_err(Failure::Connection)?;
-            return Ok(Reached { params, pg_dump: None, profile: None, _connected: None });
-        };
-        let connected = profile.connect();
-        let mut connected =
-            connected.map_err(|error| Failure::Connect(profile.name.clone(), error))?;
-        Ok(Reached {
-            params: connected.params.clone(),
-            pg_dump: connected.pg_dump.take(),
-            profile: Some(profile),
-            _connected: Some(connected),
-        })
+        match self.profile(typed)? {
+            Some(profile) => Reached::of(profile),
+            None => Params::resolve(Some(typed)).map(Reached::plain).map_err(Failure::Connection),
+        }
     }
 
     /// A profile's database. `typed` where a database might have been meant: then it is said that
@@ -78,25 +100,19 @@ impl Context {
         profile: Profile,
         typed: Option<&str>,
     ) -> Result<Reached, Failure> {
-        let connected = profile.connect();
-        let mut connected =
-            connected.map_err(|error| Failure::Connect(profile.name.clone(), error))?;
-        let other = typed.map_or_else(String::new, |typed| {
-            format!(" (a database of this name is written dbname={typed})")
-        });
-        self.printer.message(&format!(
-            "profile {} of {}: {}{other}",
-            profile.name,
-            profile.file.display(),
-            connected.params.describe()
-        ));
-        self.notes(&connected.notes);
-        Ok(Reached {
-            params: connected.params.clone(),
-            pg_dump: connected.pg_dump.take(),
-            profile: Some(profile),
-            _connected: Some(connected),
-        })
+        self.about(&profile);
+        let reached = Reached::of(profile)?;
+        self.printer.message(&format!("{}: {}", reached.name(), reached.params.describe()));
+        if let (Some(typed), Some(profile)) = (typed, &reached.profile) {
+            let file = units::near(&profile.file);
+            self.printer.message(&format!(
+                "  ({typed} is a profile of {file}; a database of that name is dbname={typed})"
+            ));
+        }
+        if let Some(connected) = &reached.connected {
+            self.notes(&connected.notes);
+        }
+        Ok(reached)
     }
 
     fn notes(&self, notes: &[String]) {

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::hints::{Trouble, chain};
 use super::names::near_words;
 use super::servers;
-use crate::profile::{ConfigError, ConnectError, DockerError, ShelfError};
+use crate::profile::{ConfigError, ConnectError, DockerError, LockError, ShelfError};
 
 /// `pgark.toml` cannot be used.
 pub(super) fn config(error: &ConfigError) -> Trouble {
@@ -72,6 +72,17 @@ fn docker(profile: &str, error: &DockerError) -> Trouble {
             trouble.hint("name another folder for the socket in TMPDIR, with a short name")
         }
         DockerError::Run(_) | DockerError::Answer { .. } => trouble,
+    }
+}
+
+/// Another process works on a profile, or it cannot be said.
+pub(super) fn busy(profile: &str, error: &LockError) -> Trouble {
+    let trouble = Trouble::new(Exit::Failed, format!("profile {profile}: {}", chain(error)));
+    match error {
+        LockError::Held { .. } => {
+            trouble.hint("nothing was done; try again when it has ended, or let it end with kill")
+        }
+        LockError::Io { .. } => trouble.hint("nothing was done; is the folder writable?"),
     }
 }
 

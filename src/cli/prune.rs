@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use super::args::Prune;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Pruned, Removed};
+use super::json::{Pruned, Removed};
 use super::list::{Looked, look};
 use super::printer::{Paint, Style};
-use super::render::{Align, columns};
+use super::render::wrapped;
 use super::replacing::ask;
-use super::units::{counted, moment, size};
+use super::units::{counted, near, size};
 use super::{Context, saving, verify};
 use crate::profile::keep::{self, Reason, Soundness};
 use crate::profile::shelf::Shelved;
@@ -51,6 +51,8 @@ pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
         ask(&format!("Remove {what}? Type yes:"), "yes", "prune", context)?;
     }
     if !typed.dry_run {
+        let profile = looked.profile.as_ref().filter(|_| !going.is_empty());
+        let _lock = profile.map(|it| saving::lock(it, "prune", context)).transpose()?;
         for one in &going {
             if context.interrupt.is_set() {
                 return Err(Failure::Interrupted);
@@ -58,15 +60,16 @@ pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
             one.archive.remove().map_err(Failure::Shelf)?;
         }
     }
-    if typed.json {
+    {
         let archives = judged.iter().map(|one| Removed {
             file: one.archive.path.display().to_string(),
             series: one.series,
             bytes: one.archive.bytes,
             kept: one.reasons.iter().map(reason).collect(),
         });
-        json::print(printer, &Pruned::new(typed.dry_run, archives.collect()));
-    } else if !printer.is_quiet() {
+        context.report(typed.json, &Pruned::new(typed.dry_run, archives.collect()));
+    }
+    if !typed.json && !printer.is_quiet() {
         let done = match (going.is_empty(), typed.dry_run) {
             (true, _) => "Nothing is to be removed.".to_owned(),
             (false, true) => format!("{what} would be removed."),
@@ -189,30 +192,23 @@ fn reason(reason: &Reason) -> String {
 }
 
 fn words(looked: &Looked, judged: &[Judged<'_>], paint: Paint) -> String {
-    let mut out = format!("{}\n", looked.shelf.folder.display());
-    let mut lines = Vec::new();
+    let mut out = format!("{}\n", near(&looked.shelf.folder));
+    let width =
+        judged.iter().map(|one| one.archive.path.file_name().map_or(0, std::ffi::OsStr::len));
+    let width = width.max().unwrap_or(0);
     for one in judged.iter().rev() {
         let name = one.archive.path.file_name().unwrap_or_default().to_string_lossy();
-        let (word, why) = if one.reasons.is_empty() {
-            (paint.paint(Style::Warn, "remove"), String::new())
-        } else {
-            let why: Vec<String> = one.reasons.iter().map(reason).collect();
-            (paint.paint(Style::Good, "keep"), why.join(", "))
-        };
-        let created = moment(one.archive.created());
-        lines.push(vec![
-            String::new(),
-            word,
-            name.into_owned(),
-            created,
-            size(one.archive.bytes),
-            why,
-        ]);
+        let size = size(one.archive.bytes);
+        if one.reasons.is_empty() {
+            let word = paint.paint(Style::Warn, "remove");
+            _ = writeln!(out, "  {word}  {name:<width$}  {size:>9}");
+            continue;
+        }
+        let word = paint.paint(Style::Good, "keep");
+        _ = writeln!(out, "  {word}    {name:<width$}  {size:>9}");
+        let why: Vec<String> = one.reasons.iter().map(reason).collect();
+        out.push_str(&wrapped(&why.join(", "), "            ", "            "));
     }
-    out.push_str(&columns(
-        &lines,
-        &[Align::Left, Align::Left, Align::Left, Align::Left, Align::Right, Align::Left],
-    ));
     let other = looked.shelf.archives.iter().filter(|archive| archive.series.is_none()).count();
     if other > 0 {
         let other = counted(u64::try_from(other).unwrap_or(u64::MAX), "archive", "archives");

@@ -39,9 +39,53 @@ pub(super) fn columns(lines: &[Vec<String>], aligns: &[Align]) -> String {
     out
 }
 
-/// How many columns of a terminal a text takes, near enough.
+/// Columns of a terminal that is nobody's choice.
+const WIDTH: usize = 80;
+
+/// `subject: words` on one line if it fits, else on two or more: a line that the terminal breaks is
+/// hard to read.
+pub(super) fn headed(subject: &str, words: &str) -> String {
+    if wide(subject) + 2 + wide(words) <= WIDTH {
+        return format!("{subject}: {words}\n");
+    }
+    format!("{subject}:\n{}", wrapped(words, "", ""))
+}
+
+/// `words` in lines of the width of a terminal: the first after `first`, the others after `more`.
+pub(super) fn wrapped(words: &str, first: &str, more: &str) -> String {
+    let mut out = first.to_owned();
+    let mut column = wide(first);
+    let mut fresh = true;
+    for word in words.split(' ') {
+        let width = wide(word);
+        if !fresh && column + 1 + width > WIDTH {
+            _ = write!(out, "\n{more}");
+            column = wide(more);
+            fresh = true;
+        }
+        if !fresh {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+        fresh = false;
+    }
+    out.push('\n');
+    out
+}
+
+/// How many columns of a terminal a text takes, near enough. Colours take none.
 fn wide(text: &str) -> usize {
-    text.chars().count()
+    let mut rest = text.chars();
+    let mut columns = 0;
+    while let Some(c) = rest.next() {
+        match c {
+            '\x1b' => _ = rest.find(|c| *c == 'm'),
+            _ => columns += 1,
+        }
+    }
+    columns
 }
 
 /// How many findings of one code are shown to people; `--json` has all.
@@ -350,5 +394,26 @@ fn one_code(out: &mut String, first: &Finding, group: &[Finding], paint: Paint) 
     }
     if !first.advice.is_empty() {
         _ = writeln!(out, "    What to do: {}", first.advice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(headed("a", "b c"), "a: b c\n");
+        let long = "word ".repeat(30);
+        let out = headed(&"x".repeat(60), long.trim());
+        assert!(out.starts_with(&format!("{}:\nword ", "x".repeat(60))));
+        assert!(out.lines().all(|line| line.len() <= WIDTH && !line.ends_with(' ')), "{out}");
+        assert_eq!(out.matches("word").count(), 30);
+        let out = wrapped(long.trim(), "  1. ", "     ");
+        assert!(out.starts_with("  1. word") && out.contains("\n     word"), "{out}");
+        // A word that fits nowhere stays whole; colours take no room.
+        let path = "/".repeat(100);
+        assert_eq!(wrapped(&path, "", ""), format!("{path}\n"));
+        assert_eq!(wide("\u{1b}[1;31mred\u{1b}[0m"), 3);
     }
 }

@@ -10,11 +10,11 @@ use super::args::Restore;
 use super::create::{default_jobs, save};
 use super::hints::Failure;
 use super::named::{Reached, latest};
-use super::{Context, saving};
+use super::{Context, saving, units};
 use crate::create::{CreateError, CreateOptions};
 use crate::format::parity::Protection;
-use crate::profile::Profile;
 use crate::profile::shelf::safety_series;
+use crate::profile::{Lock, Profile};
 
 /// How long to wait for a table that somebody has locked, before what is there is saved.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +62,7 @@ fn of_profile(typed: &Restore, context: &Context) -> Result<Job, Failure> {
             saving::no_profile(&typed.file, context)
         });
     };
+    context.about(&profile);
     let swap = typed.create.is_none();
     let part = !typed.table.is_empty() || !typed.schema.is_empty();
     if swap && (part || typed.data_only || typed.schema_only || typed.no_verify_target) {
@@ -85,6 +86,14 @@ fn of_profile(typed: &Restore, context: &Context) -> Result<Job, Failure> {
 }
 
 impl Job {
+    /// Keeps others from working on the profile meanwhile: no new archive of what is about to be
+    /// replaced, and none removed that is being restored.
+    pub(super) fn lock(&self, context: &Context) -> Result<Option<Lock>, Failure> {
+        let profile = self.reached.profile.as_ref();
+        let profile = profile.filter(|it| self.safety.is_some() || it.dir.is_dir());
+        profile.map(|profile| saving::lock(profile, "restore", context)).transpose()
+    }
+
     /// The archive that what is there now is saved to.
     pub(super) fn safety_path(&self) -> Option<PathBuf> {
         let profile = self.safety.as_ref()?;
@@ -153,7 +162,7 @@ impl Job {
         context: &Context,
     ) -> Result<Option<PathBuf>, Failure> {
         let Some(profile) = &self.safety else { return Ok(None) };
-        let (output, created) = saving::place(profile, &safety_series(&profile.name), None)?;
+        let (output, created) = saving::place(profile, &safety_series(&profile.name), None);
         let options = CreateOptions {
             params: self.reached.params.clone(),
             output: output.clone(),
@@ -171,7 +180,9 @@ impl Job {
             // What is there may be what the rules are no longer about.
             rules: None,
         };
-        context.printer.message(&format!("saving what is there now to {}", output.display()));
+        context
+            .printer
+            .message(&format!("saving what is there now to\n  {}", units::near(&output)));
         match save(&options, context) {
             Ok(report) => {
                 saving::keep_verdict(&report)?;

@@ -9,12 +9,12 @@ use super::args::{Constraints, Restore};
 use super::create::default_jobs;
 use super::exit::Exit;
 use super::hints::Failure;
-use super::json::{self, Planned, Restored};
+use super::json::{Planned, Restored};
 use super::names;
 use super::printer::{Paint, Style};
-use super::render::{Align, columns};
+use super::render::{Align, columns, headed, wrapped};
 use super::replacing::{self, Job};
-use super::units::{count, counted, span};
+use super::units::{count, counted, near, span};
 use crate::format::manifest::Name;
 use crate::progress::Progress;
 use crate::restore::{
@@ -41,6 +41,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         job.may_be_asked(typed)?;
     }
     let file = options.file.as_path();
+    context.archive_is(file);
     if typed.dry_run || job.swap {
         let mut plan = planned(&options, &how, context)?;
         let absent = |problem: &RestoreError| matches!(problem, RestoreError::NoDatabase(_));
@@ -53,10 +54,10 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
         let problems = std::mem::take(&mut plan.problems);
         if let Some(path) = job.safety_path() {
-            plan.steps.insert(0, format!("save what is there now to {}", path.display()));
+            plan.steps.insert(0, format!("save what is there now to {}", near(&path)));
         }
         if typed.dry_run && typed.json {
-            json::print(printer, &Planned::new(file, &plan, &problems));
+            context.report(true, &Planned::new(file, &plan, &problems));
         } else if typed.dry_run {
             printer.result(&plan_words(&plan));
         } else if problems.is_empty() {
@@ -73,6 +74,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
     }
     job.confirm(typed, options.target.database(), context)?;
+    let _lock = job.lock(context)?;
     let safety = job.save_what_is_there(typed, context)?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
@@ -80,12 +82,12 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     bars.finish();
     let report = report.map_err(|error| Failure::Restore(Box::new(error)))?;
     let clean = report.equal && report.findings.is_empty() && report.database.is_some();
-    if typed.json {
-        json::print(printer, &Restored::new(file, &described, &report).after(safety.as_deref()));
-    } else if !clean || !printer.is_quiet() {
+    let restored = Restored::new(file, &described, &report).after(safety.as_deref());
+    context.report(typed.json, &restored);
+    if !typed.json && (!clean || !printer.is_quiet()) {
         printer.result(&words(file, &described, &report, printer.out_paint()));
         if let Some(path) = &safety {
-            printer.result(&format!("  what was there before is in {}\n", path.display()));
+            printer.result(&format!("  the old data is in {}\n", near(path)));
         }
     }
     Ok(if clean { Exit::Clean } else { Exit::Findings })
@@ -168,13 +170,13 @@ fn one(mut problems: Vec<RestoreError>) -> RestoreError {
 fn plan_words(plan: &Plan) -> String {
     let mut out = format!("Plan for {}:\n", plan.server);
     for (at, step) in plan.steps.iter().enumerate() {
-        _ = writeln!(out, "  {}. {step}", at + 1);
+        out.push_str(&wrapped(step, &format!("  {}. ", at + 1), "     "));
     }
     for connection in &plan.connections {
         _ = writeln!(out, "  connected now: {connection}");
     }
     for note in &plan.notes {
-        _ = writeln!(out, "  note: {note}");
+        out.push_str(&wrapped(&format!("note: {note}"), "  ", "    "));
     }
     out
 }
@@ -204,9 +206,10 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
             format!("{word} The target is not what the archive holds; see below.")
         }
     };
-    _ = writeln!(out, "{target}: {verdict}");
+    out.push_str(&headed(target, &verdict));
     if let Some(kept) = &report.kept {
-        _ = writeln!(out, "  the old database is kept as {kept}: drop it when it is not needed");
+        let line = format!("the old database is kept as {kept}: drop it when it is not needed");
+        out.push_str(&wrapped(&line, "  ", "    "));
     }
     if let Some(notes) = &report.chosen {
         _ = writeln!(out, "  a part of the archive was chosen; the rest was not restored");

@@ -1,26 +1,22 @@
 //! What `pgark create` does for a profile besides the archive: its name and folder, the verdict
-//! beside it, `..._latest.pgark`, what it holds in words, and the commands that are to be run.
+//! beside it, `..._latest.pgark`, and what it holds in words.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::create::now;
-use super::exit::Exit;
-use super::hints::{Failure, Trouble};
+use super::hints::Failure;
 use super::render::{Align, columns};
-use super::units::{count, counted};
+use super::units::{count, counted, moment};
 use super::{Context, named};
 use crate::create::CreateReport;
 use crate::format::reader::Archive;
 use crate::profile::holdings::{Holding, Holdings};
 use crate::profile::shelf::{self, Latest};
 use crate::profile::verdict::Identity;
-use crate::profile::{Hook, Profile, Rules, Verdict};
+use crate::profile::{Lock, Profile, Rules, Verdict};
 use crate::verify::Report;
 use crate::verify::rules::RuleFile;
 
@@ -35,21 +31,34 @@ pub(super) struct Shelved {
     pub(super) holdings: Option<Holdings>,
 }
 
-/// The archive that a profile's next one is to be, and its time: now, or `created`. Its folder is
-/// made.
-pub(super) fn place(
-    profile: &Profile,
-    series: &str,
-    created: Option<u64>,
-) -> Result<(PathBuf, u64), Failure> {
+/// Makes sure that nobody else works in the profile's folder, which is made if it is not there.
+pub(super) fn lock(profile: &Profile, work: &str, context: &Context) -> Result<Lock, Failure> {
     // Archives hold what the database holds: not for everybody to look at.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&profile.dir);
     made.map_err(|error| Failure::Target(profile.dir.clone(), error))?;
+    let since = format!("{} UTC", moment(now()));
+    let lock = Lock::take(&profile.dir, &profile.name, &format!("pgark {work}"), &since)
+        .map_err(|error| Failure::Busy(profile.name.clone(), error))?;
+    if !lock.is_held() {
+        let folder = profile.dir.display();
+        context.printer.message(&format!(
+            "note: {folder} is on a file system without locks: let only one pgark work there at a time"
+        ));
+    }
+    if let Some(left) = &lock.left {
+        context.printer.message(&format!("note: {left} did not come to its end"));
+    }
+    Ok(lock)
+}
+
+/// The archive that a profile's next one is to be, and its time: now, or `created`. Its folder is
+/// there: see [`lock`].
+pub(super) fn place(profile: &Profile, series: &str, created: Option<u64>) -> (PathBuf, u64) {
     loop {
         let second = created.unwrap_or_else(now);
         let path = profile.dir.join(shelf::archive_name(series, second));
         if created.is_some() || path.symlink_metadata().is_err() {
-            return Ok((path, second));
+            return (path, second);
         }
         // Another was made in this second: the next one is not far.
         std::thread::sleep(Duration::from_millis(50));
@@ -168,67 +177,6 @@ fn references_words(verified: Option<&Report>) -> String {
         (0, 0) => "all resolve".to_owned(),
         (0, open) => format!("all resolve but {} that only the server can decide", count(open)),
         (broken, _) => format!("{} lead nowhere", counted(broken, "row", "rows")),
-    }
-}
-
-/// What a command is told.
-pub(super) struct Told<'a> {
-    /// The JSON report, a line.
-    pub(super) json: &'a str,
-    /// The archive, if there is one.
-    pub(super) file: Option<&'a Path>,
-    /// What this command will end with.
-    pub(super) exit: Exit,
-}
-
-/// Runs a command of the profile with the report on its standard input. What it prints goes to
-/// standard error: standard output is for our own results.
-pub(super) fn run_hook(hook: &Hook, profile: &Profile, told: &Told<'_>) -> Result<(), String> {
-    let mut command = match hook {
-        Hook::Shell(line) => {
-            let mut command = Command::new("sh");
-            command.args(["-c", line]);
-            command
-        }
-        Hook::Words(words) => {
-            let mut words = words.iter();
-            let mut command = Command::new(words.next().map_or("", String::as_str));
-            command.args(words);
-            command
-        }
-    };
-    let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
-    command
-        .current_dir(profile.file.parent().unwrap_or(Path::new(".")))
-        .env("PGARK_PROFILE", &profile.name)
-        .env("PGARK_COMMAND", "create")
-        .env("PGARK_EXIT", told.exit.code().to_string())
-        .env_remove("PGARK_FILE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::from(stderr));
-    if let Some(file) = told.file {
-        command.env("PGARK_FILE", std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
-    }
-    let mut child = command.spawn().map_err(|error| format!("it could not be run: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read it is none the worse for it.
-        _ = stdin.write_all(told.json.as_bytes());
-    }
-    match child.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("it ended with {status}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// That a command of the profile failed.
-pub(super) fn hook_trouble(name: &str, profile: &Profile, error: &str) -> Trouble {
-    let trouble =
-        Trouble::new(Exit::Failed, format!("{name} of profile {}: {error}", profile.name));
-    if name == "on_success" {
-        trouble.hint("the archive itself is there and verified")
-    } else {
-        trouble
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sizes, durations, counts and times: as people type them and as they are shown to people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Reads a size: a number and `K`, `M`, `G` or `T` (also `KB`, `KiB`, in either case), each 1024
@@ -174,6 +174,22 @@ fn civil(seconds: u64) -> (u64, u64, u64, u64, u64, u64) {
     (year + era * 400 + carry, month, date, rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// A path as it is named from the current folder, where that is shorter.
+pub(super) fn near(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let below = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
+    below.unwrap_or(path).display().to_string()
+}
+
+/// A word for a shell.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// `2026-11-23 07:05:09 UTC`.
 pub(super) fn moment(seconds: u64) -> String {
     let (year, month, day, hour, minute, second) = civil(seconds);
@@ -220,6 +236,21 @@ pub(super) fn stamp(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(quoted("postgres://a@h/b"), "postgres://a@h/b");
+        assert_eq!(quoted("host=x dbname=y"), "'host=x dbname=y'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn paths_below_are_named_from_here() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(near(&here.join("backups/a.pgark")), "backups/a.pgark");
+        assert_eq!(near(Path::new("/nowhere/a")), "/nowhere/a");
+    }
+
     #[test]
     fn parity_is_a_percentage() {
         let share = |text| parse_parity(text).map(|Parity(share)| share).ok();

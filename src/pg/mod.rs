@@ -15,6 +15,7 @@ pub mod params;
 pub mod passfile;
 mod ping;
 pub mod plan;
+mod psql;
 mod query;
 pub mod service;
 pub mod session;

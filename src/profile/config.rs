@@ -4,6 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -22,7 +23,7 @@ const LONGEST: usize = 4 << 20;
 const RULES: [&str; 3] = ["reference", "blob", "count"];
 
 /// What a profile may say besides libpq's parameters.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "url",
     "password_file",
     "docker",
@@ -34,7 +35,12 @@ const KEYS: [&str; 11] = [
     "protected",
     "on_success",
     "on_failure",
+    "hook_timeout",
 ];
+
+/// How long a command at the end may take, where the profile says nothing: copies to far places
+/// are slow.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The folder of a profile's archives where it names none.
 const DEFAULT_DIR: &str = "backups";
@@ -71,10 +77,12 @@ pub struct Profile {
     pub rules: Rules,
     /// Whether replacing its database needs the name to be typed.
     pub protected: bool,
-    /// What to run after an archive was made.
+    /// What to run when a command of this profile ended well.
     pub on_success: Option<Hook>,
-    /// What to run when none was, or one with faults.
+    /// What to run when one did not, or found faults.
     pub on_failure: Option<Hook>,
+    /// How long these may take.
+    pub hook_timeout: Duration,
     /// What a person should know about how it is written.
     pub notes: Vec<String>,
 }
@@ -245,6 +253,7 @@ fn profile(
         protected: false,
         on_success: None,
         on_failure: None,
+        hook_timeout: HOOK_TIMEOUT,
         notes: Vec::new(),
     };
     let mut url = None;
@@ -280,6 +289,7 @@ fn profile(
             },
             "on_success" => out.on_success = Some(hook(value)?),
             "on_failure" => out.on_failure = Some(hook(value)?),
+            "hook_timeout" => out.hook_timeout = seconds(value)?,
             name if Params::is_parameter(name) => {
                 if name == "password" {
                     password = Some(key.span());
@@ -391,6 +401,15 @@ fn parameter(value: &Spanned<DeValue<'_>>) -> Parsed<String> {
     match value.get_ref().as_str() {
         Some(text) => Ok(text.to_owned()),
         None => fault(value.span(), "text in quotes or a number is expected here"),
+    }
+}
+
+/// A time of at least a second.
+fn seconds(value: &Spanned<DeValue<'_>>) -> Parsed<Duration> {
+    let number = value.get_ref().as_integer().and_then(|text| text.to_string().parse().ok());
+    match number.filter(|number| (1..=1_000_000).contains(number)) {
+        Some(number) => Ok(Duration::from_secs(number)),
+        None => fault(value.span(), "a number of seconds is expected here"),
     }
 }
 

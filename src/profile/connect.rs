@@ -19,6 +19,8 @@ pub struct Connected {
     pub params: Params,
     /// The command for `pg_dump`, where it runs in a container.
     pub pg_dump: Option<String>,
+    /// The words of a `psql` that leads to the same database, for people; without a password.
+    pub psql: Vec<String>,
     /// What a person should know.
     pub notes: Vec<String>,
     /// What the connection goes through: it is open as long as this lives.
@@ -71,7 +73,8 @@ impl Profile {
                 Params::resolve(Some(&conn))?
             };
             notes.extend(params.notes().iter().cloned());
-            return Ok(Connected { params, pg_dump: None, notes, tunnel: None });
+            let psql = psql(&params);
+            return Ok(Connected { params, pg_dump: None, psql, notes, tunnel: None });
         };
         let container = place.find()?;
         let says = |name: &str| self.says(name);
@@ -103,9 +106,16 @@ impl Profile {
             Some((address, port)) => format!("container {} ({address}:{port})", container.name),
             None => format!("container {}", container.name),
         };
+        let inside = container.psql(params.user(), params.database());
+        let psql = if given { psql(&params) } else { inside };
         let params = if given { params } else { params.at(place) };
-        Ok(Connected { params, pg_dump: Some(container.pg_dump()), notes, tunnel })
+        Ok(Connected { params, pg_dump: Some(container.pg_dump()), psql, notes, tunnel })
     }
+}
+
+/// The words of a `psql` of this machine that leads there.
+pub fn psql(params: &Params) -> Vec<String> {
+    std::iter::once("psql".to_owned()).chain(params.psql()).collect()
 }
 
 /// The parameters with the tunnel's end for host and port.

@@ -364,6 +364,18 @@ impl Container {
     }
 }
 
+impl Container {
+    /// The words of a `psql` that somebody can run in the container, on its own socket.
+    pub fn psql(&self, user: &str, database: &str) -> Vec<String> {
+        let mut words = [DOCKER, "exec", "-i", &self.name, "psql"].map(ToOwned::to_owned).to_vec();
+        if self.port != PORT {
+            words.extend(["-p".to_owned(), self.port.to_string()]);
+        }
+        words.extend(["-U", user, "-d", database].map(ToOwned::to_owned));
+        words
+    }
+}
+
 /// A word as [`crate::pg::dump::split_command`] takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:".contains(c);

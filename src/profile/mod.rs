@@ -5,6 +5,7 @@
 //! - [`docker`] asks for containers and [`tunnel`] reaches a server in one that publishes no port.
 //! - [`shelf`] is a folder of archives, [`verdict`] what is kept beside each, [`keep`] which of
 //!   them a rule of retention lets go.
+//! - [`lock`] keeps two commands from working in it at once.
 //! - [`destroys`] knows commands that take a database's volume away.
 //! - `draft` proposes a first `pgark.toml`.
 //! - [`holdings`] says what an archive holds in a few lines.
@@ -17,6 +18,7 @@ pub mod docker;
 pub mod draft;
 pub mod holdings;
 pub mod keep;
+pub mod lock;
 pub mod shelf;
 pub mod tunnel;
 pub mod verdict;
@@ -25,6 +27,7 @@ pub use config::{Config, ConfigError, Hook, Profile, Rules};
 pub use connect::{ConnectError, Connected};
 pub use docker::{Container, DockerError, Place};
 pub use keep::Keep;
+pub use lock::{Lock, LockError};
 pub use shelf::{Shelf, ShelfError};
 pub use tunnel::Tunnel;
 pub use verdict::{Outcome, Verdict};

@@ -141,7 +141,7 @@ fn a_server_without_a_published_port() {
         assert_eq!(different.code, Some(1), "{}", different.stderr);
         let ran = ok(&mut it.pgark(&["restore", "dev", "--yes"]));
         assert!(ran.stdout.contains("RESTORED AND EQUAL"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("what was there before is in "), "{}", ran.stdout);
+        assert!(ran.stdout.contains("the old data is in "), "{}", ran.stdout);
         assert_eq!(it.server.psql("shop", "SELECT count(*) FROM image"), "51");
         ok(&mut it.pgark(&["compare", "dev", "--with", "dev"]));
         wait("sessions end", || it.sessions() == "0");
@@ -243,4 +243,31 @@ fn what_is_missing_is_said() {
     assert!(ran.stderr.contains("nothing else needs docker"), "{}", ran.stderr);
     let ran = run(it.pgark(&["list", "."]).env("PATH", Path::new("/nonexistent")));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+/// The statements of `compare --sql` run in the container, by the line that is printed.
+#[test]
+fn what_is_lost_comes_back_through_docker() {
+    let it = Setting::new(16, false, false);
+    // People name a container by its name.
+    std::fs::copy(it.path("standin/cafe01.json"), it.path("standin/shop-db-1.json")).unwrap();
+    ok(&mut it.pgark(&["create", "dev"]));
+    it.server.psql("shop", "DELETE FROM image WHERE id <= 3");
+    let ran = run(&mut it.pgark(&["check", "dev", "--against", "latest"]));
+    assert_eq!(ran.code, Some(1), "{}\n{}", ran.stdout, ran.stderr);
+    let lines = crate::guard::way_back(&ran.stdout);
+    let psql = format!("docker exec -i shop-db-1 psql -p {} -U postgres -d shop", it.server.port());
+    assert!(lines.iter().any(|line| line.starts_with(&psql)), "{lines:?}");
+    for line in &lines {
+        let pgark = it.pgark(&[]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).stdin(Stdio::null()).current_dir(it.folder.path());
+        shell.envs(pgark.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let path = shell.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap();
+        let own = Path::new(PGARK).parent().unwrap().to_owned();
+        let path = std::env::join_paths(std::env::split_paths(path).chain([own])).unwrap();
+        let ran = run(shell.env("PATH", path));
+        assert_eq!(ran.code, Some(i32::from(line.contains(" compare "))), "{line}: {}", ran.stderr);
+    }
+    assert_eq!(it.server.psql("shop", "SELECT count(*) FROM image"), "51");
 }

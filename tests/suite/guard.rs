@@ -10,13 +10,13 @@ use crate::roundtrip::load_sample;
 use crate::support::{Ran, Server, bin_dir, ok, run};
 
 /// A project with a profile whose server is its own.
-struct Project {
-    server: Server,
-    folder: tempfile::TempDir,
+pub(crate) struct Project {
+    pub(crate) server: Server,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Project {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let it = Self { server: Server::start(17), folder: tempfile::tempdir().unwrap() };
         it.server.createdb("shop");
         load_sample(&it.server, "shop");
@@ -24,7 +24,7 @@ impl Project {
         it
     }
 
-    fn config(&self, more: &str) {
+    pub(crate) fn config(&self, more: &str) {
         let host = self.server.socket_dir().display();
         let text = format!(
             "[profile.staging]\nhost = \"{host}\"\nuser = \"postgres\"\ndbname = \"shop\"\n{more}\n\
@@ -33,22 +33,36 @@ impl Project {
         std::fs::write(self.path("pgark.toml"), text).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn pgark(&self, args: &[&str]) -> Command {
+    pub(crate) fn pgark(&self, args: &[&str]) -> Command {
         let mut command = self.server.pgark(PGARK);
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path());
         command
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         run(&mut self.pgark(args))
     }
 
-    fn archives(&self) -> Vec<String> {
+    /// A shell in which `pgark` and the server's programs are found; libpq's environment leads
+    /// nowhere, so that what is printed has to.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(self.folder.path()).stdin(Stdio::null());
+        let own = PathBuf::from(PGARK).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = [own, bin_dir(17)].into_iter().chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(dirs).unwrap()).env("HOME", self.folder.path());
+        command.env("PGHOST", "/nonexistent").env("PGDATABASE", "nonexistent");
+        command.env_remove("PGUSER").env_remove("PGPORT");
+        command
+    }
+
+    pub(crate) fn archives(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("backups")).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names
@@ -62,7 +76,7 @@ impl Project {
     }
 
     /// A script that does this to the server: `pg_ctl` as whoever owns it.
-    fn server_script(&self, name: &str, action: &str) -> String {
+    pub(crate) fn server_script(&self, name: &str, action: &str) -> String {
         let (data, ctl) = (self.server.socket_dir().join("data"), bin_dir(17).join("pg_ctl"));
         let text = format!(
             "#!/bin/bash\nset -eu\ndata={}\nowner=$(stat -c %U \"$data\")\n\
@@ -109,6 +123,23 @@ fn a_restart_loses_nothing() {
     assert_eq!(it.archives().len(), 2);
 }
 
+/// The commands under "How to bring it back", a line each.
+pub(crate) fn way_back(printed: &str) -> Vec<String> {
+    let (_, block) = printed.split_once("How to bring it back\n").expect("a way back");
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in block.lines().filter(|line| line.starts_with("       ")) {
+        let more = line.trim().strip_suffix('\\');
+        let text = more.unwrap_or(line.trim()).trim();
+        match lines.last_mut().filter(|_| open) {
+            Some(last) => *last = format!("{last} {text}"),
+            None => lines.push(text.to_owned()),
+        }
+        open = more.is_some();
+    }
+    lines
+}
+
 #[test]
 fn what_a_command_loses_is_named_and_comes_back() {
     let it = Project::new();
@@ -122,24 +153,20 @@ fn what_a_command_loses_is_named_and_comes_back() {
         "1 row of public.image was lost",
         "public.template_translation.imageId",
         "NULL now",
-        "--sql=lost > back.sql",
     ] {
         assert!(ran.stdout.contains(words), "{words}:\n{}", ran.stdout);
     }
-    let back = "pgark compare staging --with staging --sql=lost > back.sql; \
-                psql -Xq -v ON_ERROR_STOP=1 -d shop -f back.sql";
-    // The archive of before, as the message says.
+    // Every line that is printed, as it is printed.
+    let lines = way_back(&ran.stdout);
+    assert_eq!(lines.len(), 4, "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ran.stdout);
+    for line in &lines {
+        let told = run(&mut it.shell(line));
+        // compare says by its exit code that something differs, also when it writes statements.
+        let expected = i32::from(line.starts_with("pgark compare"));
+        assert_eq!(told.code, Some(expected), "{line}\n{}\n{}", told.stdout, told.stderr);
+    }
     let archive = format!("backups/{}", it.archives()[0]);
-    let back = back.replace("compare staging", &format!("compare {archive}"));
-    let mut shell = it.pgark(&[]);
-    let path = shell.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
-    let own = PathBuf::from(PGARK).parent().unwrap().to_owned();
-    let dirs = std::iter::once(own).chain(std::env::split_paths(&path));
-    let mut command = Command::new("sh");
-    command.args(["-c", &back]).current_dir(it.folder.path());
-    it.server.environment(&mut command).env("PATH", std::env::join_paths(dirs).unwrap());
-    _ = &mut shell;
-    ok(&mut command);
     let checked = it.run(&["check", "staging", "--against", &archive]);
     assert_eq!(checked.code, Some(0), "{}\n{}", checked.stdout, checked.stderr);
 }

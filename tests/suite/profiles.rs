@@ -9,14 +9,14 @@ use crate::PGARK;
 use crate::support::{Ran, Server, dump, ok, run};
 
 /// A project: a folder with a `pgark.toml`, and a database.
-struct Project {
-    server: &'static Server,
-    database: String,
+pub(crate) struct Project {
+    pub(crate) server: &'static Server,
+    pub(crate) database: String,
     folder: tempfile::TempDir,
 }
 
 impl Project {
-    fn new(major: u32) -> Self {
+    pub(crate) fn new(major: u32) -> Self {
         let server = Server::shared(major);
         let database = server.database("profiled");
         server.psql(
@@ -33,7 +33,7 @@ impl Project {
     }
 
     /// Writes the file: `more` belongs to the profile `staging`.
-    fn config(&self, more: &str) {
+    pub(crate) fn config(&self, more: &str) {
         let host = self.server.socket_dir().display().to_string();
         let text = format!(
             "[[reference]]\ntable = \"story\"\ncolumn = \"image\"\nreferences = \"image.id\"\n\n\
@@ -44,11 +44,11 @@ impl Project {
         std::fs::write(self.path("pgark.toml"), text).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn pgark(&self, args: &[&str]) -> Command {
+    pub(crate) fn pgark(&self, args: &[&str]) -> Command {
         let mut command = self.server.pgark(PGARK);
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         // A profile leads to its own database, whatever the shell has.
@@ -57,15 +57,15 @@ impl Project {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         run(&mut self.pgark(args))
     }
 
-    fn ok(&self, args: &[&str]) -> Ran {
+    pub(crate) fn ok(&self, args: &[&str]) -> Ran {
         ok(&mut self.pgark(args))
     }
 
-    fn names(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -73,7 +73,7 @@ impl Project {
         names
     }
 
-    fn psql(&self, sql: &str) -> String {
+    pub(crate) fn psql(&self, sql: &str) -> String {
         self.server.psql(&self.database, sql)
     }
 }
@@ -86,7 +86,7 @@ fn at(second: u64) -> [String; 4] {
 /// Friday, 2026-11-27 00:00 UTC.
 const START: u64 = 1_795_737_600;
 
-fn json(ran: &Ran) -> serde_json::Value {
+pub(crate) fn json(ran: &Ran) -> serde_json::Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr))
 }
 
@@ -118,7 +118,7 @@ fn an_archive_of_a_profile() {
             "{}",
             ran.stdout
         );
-        let said = "(a database of this name is written dbname=sit)";
+        let said = "a database of that name is dbname=sit)";
         assert!(ran.stderr.contains(said) && ran.stderr.contains("pgark.toml"), "{}", ran.stderr);
         let inspected = json(&it.ok(&["inspect", "staging", "--json"]));
         assert_eq!(inspected["source"]["profile"], "staging");
@@ -158,7 +158,7 @@ fn a_failure_leaves_the_latest_and_runs_the_command_for_it() {
     let env = std::fs::read_to_string(it.path("on_success.env")).unwrap();
     let file = it.path("backups/backup_staging_20261127_000000.pgark");
     for wanted in
-        ["PGARK_PROFILE=staging", "PGARK_EXIT=0", &format!("PGARK_FILE={}", file.display())]
+        ["PGARK_PROFILE=staging", "PGARK_EXIT=0", &format!("PGARK_ARCHIVE={}", file.display())]
     {
         assert!(env.contains(wanted), "{env}");
     }
@@ -231,7 +231,7 @@ fn a_profiles_database_is_replaced_and_kept() {
 
         // And back, by the name of the file in the profile's folder.
         let ran = it.ok(&["restore", "staging", name, "--yes", "--no-safety"]);
-        assert!(!ran.stdout.contains("what was there before"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("the old data is in"), "{}", ran.stdout);
         dump::assert_same(&changed, &it.server.pg_dump(&it.database, &[]), "back");
         assert_eq!(it.names("backups").len(), 5);
 

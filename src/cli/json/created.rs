@@ -37,8 +37,6 @@ pub(in crate::cli) struct Created<'a> {
     latest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holdings: Option<Vec<Held<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hook_failed: Option<&'a str>,
 }
 
 /// A table of note.
@@ -83,7 +81,6 @@ impl<'a> Created<'a> {
             profile: None,
             latest: None,
             holdings: None,
-            hook_failed: None,
         }
     }
 
@@ -105,13 +102,6 @@ impl<'a> Created<'a> {
                 .collect(),
         };
         self.holdings = shelved.holdings.as_ref().map(|all| all.tables.iter().map(held).collect());
-        self
-    }
-
-    /// The same, but the profile's command failed.
-    pub(in crate::cli) fn hook_failed(mut self, error: Option<&'a str>) -> Self {
-        self.ok &= error.is_none();
-        self.hook_failed = error;
         self
     }
 }

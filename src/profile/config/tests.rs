@@ -33,8 +33,9 @@ keep = { last = 3, daily = 7, weekly = 4 }
 rules = "rules/shop.toml"
 aliases = ["sit"]
 protected = true
-on_success = "rclone copy \"$PGARK_FILE\" offsite:"
+on_success = "rclone copy \"$PGARK_ARCHIVE\" offsite:"
 on_failure = ["notify", "--staging"]
+hook_timeout = 90
 
 [profile.dev]
 compose = { file = "compose.yml", service = "db" }
@@ -61,7 +62,9 @@ fn everything_is_read() {
     assert_eq!(staging.rules, Rules::File("/srv/shop/rules/shop.toml".into()));
     assert!(staging.protected && staging.notes.is_empty());
     assert_eq!(staging.on_failure, Some(Hook::Words(vec!["notify".into(), "--staging".into()])));
+    assert_eq!(staging.hook_timeout, Duration::from_secs(90));
     let dev = config.profile("dev").unwrap();
+    assert_eq!(dev.hook_timeout, Duration::from_secs(3600));
     assert_eq!(dev.rules, Rules::Here);
     assert_eq!(dev.dir, Path::new("/srv/shop/backups"));
     let Some(Place::Compose { files, service, .. }) = &dev.place else { panic!() };
@@ -123,7 +126,7 @@ fn faults_are_named_with_their_line() {
         ("[profile.a]\naliases = [\"b\"]\n[profile.b]", "line 3: b is a name of profile a already"),
         (
             "[profile.a]\nhots = \"h\"",
-            "line 2: unknown key \"hots\"; there are url, password_file, docker, compose, dir, keep, rules, aliases, protected, on_success, on_failure and libpq's parameters",
+            "line 2: unknown key \"hots\"; there are url, password_file, docker, compose, dir, keep, rules, aliases, protected, on_success, on_failure, hook_timeout and libpq's parameters",
         ),
         (
             "[profile.a]\nurl = \"postgres://h/d\"\nurl = \"postgres://h/d\"",
