@@ -184,7 +184,12 @@ fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> Str
     let verdict = match (report.equal, report.findings.is_empty()) {
         _ if report.database.is_none() => {
             let word = paint.paint(Style::Bad, "NOT RESTORED.");
-            format!("{word} The new database was not as it should be, and was dropped again.")
+            let left = report.findings.iter().find(|finding| finding.kind == "DATABASE");
+            let fate = left.map_or_else(
+                || "was dropped again".to_owned(),
+                |finding| format!("is left as {}, for it could not be dropped", finding.object),
+            );
+            format!("{word} The new database was not as it should be, and {fate}.")
         }
         (_, clean) if !report.compared => {
             let word = paint.paint(if clean { Style::Good } else { Style::Warn }, "RESTORED.");

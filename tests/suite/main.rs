@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod compare;
 mod declared;
+mod differs;
 mod docker;
 mod drill;
 mod dump_compare;
