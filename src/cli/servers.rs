@@ -64,6 +64,7 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         let trouble = Failure::Interrupted.explain();
         return match error {
             RestoreError::Partial(_) => trouble.hint(PARTIAL),
+            RestoreError::RolledBack(_) => trouble.hint("the target is as it was"),
             RestoreError::Undone { dropping: None, .. } => {
                 trouble.hint("the new database was dropped again; nothing else was changed")
             }
@@ -155,6 +156,7 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         RestoreError::Compare(error) => pump(trouble, error)
             .hint("the data was loaded, but nobody has seen whether it is what the archive holds"),
         RestoreError::Partial(error) => restore(error).hint(PARTIAL),
+        RestoreError::RolledBack(inner) => Trouble { hints: restore(inner).hints, ..trouble },
         RestoreError::Interrupted => Failure::Interrupted.explain(),
         RestoreError::Internal(_) => trouble.hint(BUG),
     }

@@ -164,6 +164,9 @@ pub enum RestoreError {
     /// The restore failed after it had begun: the target is partly filled.
     #[error("{0}; the target is left partly filled")]
     Partial(Box<RestoreError>),
+    /// Rows alone were to be loaded, in one transaction, which failed: the target is as it was.
+    #[error("{0}; the target is as it was")]
+    RolledBack(Box<RestoreError>),
     /// The person wanted it to stop.
     #[error("interrupted")]
     Interrupted,
@@ -177,7 +180,9 @@ impl RestoreError {
     pub fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted | Self::Compare(PumpError::Interrupted) => true,
-            Self::Partial(error) | Self::Undone { error, .. } => error.is_interrupted(),
+            Self::Partial(error) | Self::RolledBack(error) | Self::Undone { error, .. } => {
+                error.is_interrupted()
+            }
             _ => false,
         }
     }

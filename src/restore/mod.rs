@@ -234,18 +234,19 @@ fn in_place(
     manifest: &Manifest,
     progress: &Arc<dyn Progress>,
 ) -> Result<Done, RestoreError> {
-    let begun = AtomicBool::new(false);
+    let (checked, begun) = (AtomicBool::new(false), AtomicBool::new(false));
     let work = async {
         let lead = session(&options.target).await?;
         let target = lead.params().clone();
         plan::refuse(plan::check(&lead, archive, manifest, how).await?, progress.as_ref())?;
-        begun.store(true, Ordering::Relaxed);
-        fill(options, &how.choices, archive, manifest, lead, &target, progress).await
+        checked.store(true, Ordering::Relaxed);
+        fill(options, &how.choices, archive, manifest, lead, &target, &begun, progress).await
     };
     let done = runtime.block_on(interruptible(progress.as_ref(), work));
     match done.unwrap_or(Err(RestoreError::Interrupted)) {
         Ok(done) => Ok((done, Some(options.target.database().to_owned()), None)),
         Err(error) if begun.into_inner() => Err(RestoreError::Partial(Box::new(error))),
+        Err(error) if checked.into_inner() => Err(RestoreError::RolledBack(Box::new(error))),
         Err(error) => Err(error),
     }
 }
@@ -288,7 +289,8 @@ async fn beside(
         };
         director.make(&working, &archive.manifest().source, old.as_ref()).await?;
         let lead = session(&new).await?;
-        fill(options, &how.choices, archive, manifest, lead, &new, progress).await
+        let begun = AtomicBool::new(false);
+        fill(options, &how.choices, archive, manifest, lead, &new, &begun, progress).await
     };
     let work = interruptible(progress.as_ref(), Box::pin(work)).await;
     let undo = |error| undo(&target, &director.name, &working, error);
@@ -367,7 +369,9 @@ struct Restored {
     comparing: Duration,
 }
 
-/// Fills an empty database.
+/// Fills an empty database, or empty tables. `begun` is set when something may have changed that
+/// does not go back by itself.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, and there is one caller a place")]
 async fn fill(
     options: &RestoreOptions,
     choices: &Choices,
@@ -375,8 +379,10 @@ async fn fill(
     manifest: &Manifest,
     lead: Session,
     target: &Params,
+    begun: &AtomicBool,
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
+    begun.store(!choices.data_only, Ordering::Relaxed);
     let [pre, post] = plan::objects(archive, manifest, choices)?;
     let started = Instant::now();
     // All sessions go where this one went, whatever other hosts were given.
@@ -388,26 +394,26 @@ async fn fill(
     let (rows, bytes) = data.fold((0, 0), |(rows, bytes): (u64, u64), data| {
         (rows + data.rows, bytes + data.bytes + data.blob_bytes)
     });
+    let mut findings = Vec::new();
     if !choices.schema_only {
+        progress.begin(Phase::Load, rows, bytes);
         if choices.data_only {
-            lead.run("keeping triggers from acting", existing::QUIET).await?;
+            let broken = existing::fill(&lead, archive, manifest, begun, progress.as_ref());
+            findings.extend(Box::pin(broken).await?);
         } else {
             clear_extension_rows(&lead, manifest).await?;
+            load::load(archive, manifest, &target, options.jobs, progress).await?;
+            set_sequences(&lead, manifest).await?;
         }
-        progress.begin(Phase::Load, rows, bytes);
-        load::load(archive, manifest, &target, options.jobs, choices.data_only, progress).await?;
-        set_sequences(&lead, manifest).await?;
         large_objects::load(&lead, archive, manifest.large_objects, choices, progress.as_ref())
             .await?;
     }
 
     progress.begin(Phase::PostData, count(post.objects.len()), 0);
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
-    let mut findings =
+    let post =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
-    if choices.data_only {
-        findings.extend(existing::references(&lead, manifest).await?);
-    }
+    findings.extend(post);
     findings.extend(analyze::analyze(&lead, progress.as_ref()).await?);
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
     let flush = "RESET synchronous_commit; \

@@ -101,8 +101,9 @@ async fn find(
     let pre = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
     if choices.data_only {
         steps.push(format!(
-            "load {rows} rows ({bytes} bytes of rows and blobs) into tables that are there and \
-             empty, set {} sequence(s), and check the target's foreign keys",
+            "lock the tables against writers and load {rows} rows ({bytes} bytes of rows and \
+             blobs) into them, if they are empty, in one transaction: set {} sequence(s), check \
+             the target's foreign keys, and commit",
             manifest.sequences.len()
         ));
     } else if choices.schema_only {

@@ -31,6 +31,7 @@ mod refuse;
 mod restore_options;
 mod restore_part;
 mod roundtrip;
+mod rows_alone;
 mod rules;
 mod servers;
 mod stable;

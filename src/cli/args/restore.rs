@@ -98,7 +98,8 @@ pub(in crate::cli) struct Restore {
     ///
     /// Triggers and foreign keys do not act on them; that every foreign key of
     /// the target holds is checked afterwards. Any table that has rows already
-    /// or other columns is named, and nothing is done.
+    /// or other columns is named, and nothing is done. The tables are locked
+    /// against writers meanwhile, and all rows come in one transaction.
     #[arg(long, help_heading = "Choices", conflicts_with_all = ["swap", "create", "schema_only"])]
     pub(in crate::cli) data_only: bool,
     /// Restore the schema without rows; nothing is compared then
