@@ -148,6 +148,7 @@ fn how(typed: &Restore, job: &Job) -> Result<How, Failure> {
         roles: typed.role.iter().cloned().collect(),
         data_only: typed.data_only,
         schema_only: typed.schema_only,
+        database_settings: typed.database_settings,
         not_valid: typed.constraints == Constraints::NotValid,
         no_compare: typed.no_verify_target,
     };

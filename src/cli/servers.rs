@@ -115,6 +115,10 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
             "the database was not replaced; let them end, or end them with --disconnect when the \
              moment has come",
         ),
+        RestoreError::Properties(_) => trouble.hint(
+            "nothing was replaced; without --database-settings the new database gets what the \
+             old one has",
+        ),
         RestoreError::UnderWay(_) => trouble.hint("nothing was done; wait until it has ended"),
         RestoreError::Several(errors) => {
             let mut trouble = trouble;

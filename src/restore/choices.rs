@@ -28,6 +28,10 @@ pub struct Choices {
     pub schema_only: bool,
     /// Foreign keys that the archive's own rows break are added NOT VALID.
     pub not_valid: bool,
+    /// What belonged to the archive's database itself (settings, comment, privileges, limit) is
+    /// given to a database that is there, or in place of what the replaced one had. A new one gets
+    /// it anyway.
+    pub database_settings: bool,
     /// The target is not read back.
     pub no_compare: bool,
 }

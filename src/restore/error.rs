@@ -89,6 +89,9 @@ pub enum RestoreError {
     /// A name that the server would cut off or not take. Nothing was done.
     #[error("{0:?} cannot be the name of a database: names have 1 to 63 bytes")]
     BadName(String),
+    /// The server refuses what the archive says of its database itself.
+    #[error("the new database cannot have what the archive's had: {}", .0.join("; "))]
+    Properties(Vec<String>),
     /// Somebody is connected to the database that is to be replaced; it was not.
     #[error("database {database} is in use: {}", list(connections))]
     Connected {

@@ -48,6 +48,7 @@ use place::Director;
 pub(crate) use place::create_database_sql;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
+use settings::Given;
 
 /// How to restore an archive.
 #[derive(Clone, Debug)]
@@ -240,7 +241,20 @@ fn in_place(
         let target = lead.params().clone();
         plan::refuse(plan::check(&lead, archive, manifest, how).await?, progress.as_ref())?;
         checked.store(true, Ordering::Relaxed);
-        fill(options, &how.choices, archive, manifest, lead, &target, &begun, progress).await
+        let filling =
+            fill(options, &how.choices, archive, manifest, lead, &target, &begun, progress);
+        let mut done = Box::pin(filling).await?;
+        if how.choices.database_settings {
+            let session = Session::open(&target).await?;
+            session.run("setting up a session for restoring", WRITABLE).await?;
+            let there = crate::pg::read_properties(&session, target.database()).await?;
+            if let Some(given) = Given::of(manifest, how, Some(&there.owner)) {
+                let refused = settings::apply(&session, target.database(), &given).await?;
+                done.findings.extend(refused);
+            }
+            session.close().await;
+        }
+        Ok(done)
     };
     let done = runtime.block_on(interruptible(progress.as_ref(), work));
     match done.unwrap_or(Err(RestoreError::Interrupted)) {
@@ -287,14 +301,29 @@ async fn beside(
             }
             _ => None,
         };
-        director.make(&working, &archive.manifest().source, old.as_ref()).await?;
+        let owner = given_owner(how, &director.session, old.as_ref());
+        let given = Given::of(manifest, how, owner);
+        director.make(&working, &archive.manifest().source, old.as_ref(), given.as_ref()).await?;
+        let (mut taken, mut refused) = (String::new(), Vec::new());
+        if let Some(given) = &given {
+            let name = &director.name;
+            (taken, refused) = settings::try_out(&director.session, &working, name, given).await?;
+            if old.is_some() && !refused.is_empty() {
+                // Else it would not be replaced in the end, after hours.
+                let refused = refused.into_iter().map(|finding| finding.message);
+                return Err(RestoreError::Properties(refused.collect()));
+            }
+        }
         let lead = session(&new).await?;
         let begun = AtomicBool::new(false);
-        fill(options, &how.choices, archive, manifest, lead, &new, &begun, progress).await
+        let filling = fill(options, &how.choices, archive, manifest, lead, &new, &begun, progress);
+        let mut done = Box::pin(filling).await?;
+        done.findings.extend(refused);
+        Ok((done, given, taken))
     };
     let work = interruptible(progress.as_ref(), Box::pin(work)).await;
     let undo = |error| undo(&target, &director.name, &working, error);
-    let mut done = match work.unwrap_or(Err(RestoreError::Interrupted)) {
+    let (mut done, given, taken) = match work.unwrap_or(Err(RestoreError::Interrupted)) {
         Ok(done) => done,
         Err(error) => return Err(undo(error).await),
     };
@@ -323,14 +352,14 @@ async fn beside(
             let kept = director.free_name(place::BEFORE).await;
             match kept {
                 Ok(kept) => {
-                    let swap =
-                        director.swap(&target, &working, &kept, disconnect, progress.as_ref());
+                    let (given, progress) = (given.as_ref(), progress.as_ref());
+                    let swap = director.swap(&target, &working, &kept, disconnect, given, progress);
                     Box::pin(swap).await.map(|()| Some(kept))
                 }
                 Err(error) => Err(error),
             }
         }
-        _ => director.name(&working).await.map(|()| None),
+        _ => director.name(&working, &taken).await.map(|()| None),
     };
     match named {
         Ok(kept) => {
@@ -339,6 +368,19 @@ async fn beside(
             Ok((done, Some(name), kept))
         }
         Err(error) => Err(undo(error).await),
+    }
+}
+
+/// Who owns the database that gets what the archive says of its own, where the archive does not
+/// say that.
+fn given_owner<'a>(
+    how: &How,
+    session: &'a Session,
+    old: Option<&'a settings::Old>,
+) -> Option<&'a str> {
+    match old {
+        Some(old) => Some(&old.properties.owner),
+        None => how.choices.no_owner.then(|| session.params().user()),
     }
 }
 

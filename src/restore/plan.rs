@@ -119,19 +119,35 @@ async fn find(
         steps.push("read all of it back and compare it with the archive".into());
     }
     match how.place {
+        Place::Existing if choices.database_settings => steps.push(format!(
+            "give {database} the archive's comment, privileges and settings of its database"
+        )),
         Place::Existing => {}
-        Place::Create(_) => steps.push(format!("name the new database {database}")),
+        Place::Create(_) => {
+            let given = settings::Given::of(manifest, how, None);
+            let what = if given.is_some() {
+                "give the new database the archive's owner, comment, privileges and settings of \
+                 its database, as far as chosen, and "
+            } else {
+                ""
+            };
+            steps.push(format!("{what}name it {database}"));
+        }
         Place::Swap { disconnect } => {
             if disconnect {
                 steps.push(format!("end all connections to {database}"));
             }
-            let settings = old.as_ref().map_or(0, settings::Old::settings);
+            let settings = old.as_ref().map_or(0, |old| old.properties.settings.len());
+            let what = if choices.database_settings {
+                " and the comment, privileges and settings of the archive's database".to_owned()
+            } else {
+                format!(", comment, privileges and {settings} setting(s)")
+            };
             let size = old.as_ref().and_then(|old| old.bytes);
             let size = size.map_or_else(String::new, |size| format!(" ({size} bytes)"));
             steps.push(format!(
                 "in one transaction: rename {database}{size} to {database}_before_<time>, give the \
-                 new one its owner, comment, privileges and {settings} setting(s), and rename it to \
-                 {database}"
+                 new one its owner{what}, and rename it to {database}"
             ));
         }
     }
@@ -183,7 +199,7 @@ pub(super) async fn check(
     how: &How,
 ) -> Result<Checked, RestoreError> {
     let [pre, post] = objects(archive, manifest, &how.choices)?;
-    target::check(lead, archive, manifest, [&pre, &post], &how.choices, &how.place).await
+    target::check(lead, archive, manifest, [&pre, &post], how).await
 }
 
 /// The same for a new database.
@@ -216,15 +232,19 @@ pub(super) async fn check_beside(
                 checked.problems.push(RestoreError::Connected { database, connections });
             }
             let old = settings::Old::read(&director.session, name).await?;
+            checked.notes.extend(settings::not_given(manifest, how, &old.properties));
             let owns = format!(
                 "SELECT rolsuper OR pg_catalog.pg_has_role(current_user, {}, 'MEMBER') \
                  FROM pg_catalog.pg_roles WHERE rolname = current_user",
-                crate::pg::literal(&old.owner)
+                crate::pg::literal(&old.properties.owner)
             );
             if !target::flag(&director.session, &owns).await? {
                 checked.problems.push(RestoreError::Privileges {
                     role: director.session.params().user().to_owned(),
-                    lacks: vec![format!("it is not a member of {}, who owns {name}", old.owner)],
+                    lacks: vec![format!(
+                        "it is not a member of {}, who owns {name}",
+                        old.properties.owner
+                    )],
                 });
             }
         }

@@ -26,6 +26,7 @@ mod library;
 mod partitions;
 mod pg_connect;
 mod profiles;
+mod properties;
 mod recover;
 mod refuse;
 mod restore_options;

@@ -94,6 +94,14 @@ pub(in crate::cli) struct Restore {
         long, value_name = "OLD=NEW", value_parser = units::parse_role, help_heading = "Choices"
     )]
     pub(in crate::cli) role: Vec<(String, String)>,
+    /// Give the database the archive's settings, comment and privileges
+    ///
+    /// Those of the database itself (ALTER DATABASE ... SET, ALTER ROLE ... IN
+    /// DATABASE ... SET, COMMENT, GRANT, connection limit, security labels),
+    /// which it otherwise keeps, or, with --swap, takes over from the one that
+    /// is replaced. With --create they come anyway.
+    #[arg(long, help_heading = "Choices", conflicts_with = "data_only")]
+    pub(in crate::cli) database_settings: bool,
     /// Load rows into tables that are there, with the same columns and no rows
     ///
     /// Triggers and foreign keys do not act on them; that every foreign key of
