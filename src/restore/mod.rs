@@ -16,6 +16,7 @@ mod compare;
 mod convert;
 mod error;
 mod existing;
+mod keywords;
 mod large_objects;
 mod load;
 mod names;
@@ -425,7 +426,7 @@ async fn fill(
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
     begun.store(!choices.data_only, Ordering::Relaxed);
-    let [pre, post] = plan::objects(archive, manifest, choices)?;
+    let [pre, post] = plan::objects(archive, manifest, choices, lead.server_version_num())?;
     let started = Instant::now();
     // All sessions go where this one went, whatever other hosts were given.
     let target = lead.params().with_database(target.database());

@@ -7,7 +7,7 @@ use super::choices::Objects;
 use super::part::Part;
 use super::place::{Connection, Director, Place};
 use super::target::{self, Checked};
-use super::{How, RestoreError, RestoreOptions, settings};
+use super::{How, RestoreError, RestoreOptions, keywords, settings};
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::Manifest;
 use crate::format::reader::{Archive, OpenError, Section};
@@ -173,21 +173,23 @@ pub(super) fn name(options: &RestoreOptions, how: &How) -> Result<String, Restor
     if fits { Ok(name) } else { Err(RestoreError::BadName(name)) }
 }
 
-/// Both files of the schema, as the choices have them.
+/// Both files of the schema, as the choices have them and a server of this version takes them.
 pub(super) fn objects(
     archive: &Archive,
     manifest: &Manifest,
     choices: &super::Choices,
+    server: u32,
 ) -> Result<[Objects; 2], RestoreError> {
     if choices.data_only {
         return Ok(<[Objects; 2]>::default());
     }
     let schema = &manifest.schema;
+    let words = keywords::new(manifest.source.server_version_num, u64::from(server));
     let pre = archive.schema_sql(Section::PreData)?;
     let post = archive.schema_sql(Section::PostData)?;
     Ok([
-        Objects::new(&schema.pre_data, &pre, choices),
-        Objects::new(&schema.post_data, &post, choices),
+        Objects::new(&schema.pre_data, &pre, choices, &words),
+        Objects::new(&schema.post_data, &post, choices, &words),
     ])
 }
 
@@ -198,7 +200,7 @@ pub(super) async fn check(
     manifest: &Manifest,
     how: &How,
 ) -> Result<Checked, RestoreError> {
-    let [pre, post] = objects(archive, manifest, &how.choices)?;
+    let [pre, post] = objects(archive, manifest, &how.choices, lead.server_version_num())?;
     target::check(lead, archive, manifest, [&pre, &post], how).await
 }
 
