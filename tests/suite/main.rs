@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asked;
 mod catalog;
 mod check;
 mod cli;
@@ -21,6 +22,7 @@ mod fixtures;
 mod fuzzed;
 mod guard;
 mod guides;
+mod keywords;
 mod kill;
 mod library;
 mod partitions;
