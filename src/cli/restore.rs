@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Planned, Restored};
 use super::names;
+use super::plan;
 use super::printer::{Paint, Style};
 use super::render::{Align, columns};
 use super::replacing::{self, Job};
@@ -18,7 +19,7 @@ use super::units::{count, counted, span};
 use crate::format::manifest::Name;
 use crate::progress::Progress;
 use crate::restore::{
-    self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport,
+    self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport, Step,
 };
 
 /// Runs it.
@@ -53,14 +54,14 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
         let problems = std::mem::take(&mut plan.problems);
         if let Some(path) = job.safety_path() {
-            plan.steps.insert(0, format!("save what is there now to {}", path.display()));
+            plan.steps.insert(0, Step::Save(path));
         }
         if typed.dry_run && typed.json {
             json::print(printer, &Planned::new(file, &plan, &problems));
         } else if typed.dry_run {
-            printer.result(&plan_words(&plan));
+            printer.result(&plan::words(&plan));
         } else if problems.is_empty() {
-            printer.message(&plan_words(&plan));
+            printer.message(&plan::words(&plan));
         }
         if !problems.is_empty() {
             if typed.dry_run && typed.json {
@@ -163,21 +164,6 @@ fn one(mut problems: Vec<RestoreError>) -> RestoreError {
             RestoreError::Several(problems)
         }
     }
-}
-
-/// What will be done, for people.
-fn plan_words(plan: &Plan) -> String {
-    let mut out = format!("Plan for {}:\n", plan.server);
-    for (at, step) in plan.steps.iter().enumerate() {
-        _ = writeln!(out, "  {}. {step}", at + 1);
-    }
-    for connection in &plan.connections {
-        _ = writeln!(out, "  connected now: {connection}");
-    }
-    for note in &plan.notes {
-        _ = writeln!(out, "  note: {note}");
-    }
-    out
 }
 
 fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> String {

@@ -26,6 +26,8 @@ mod plan;
 mod roles;
 mod schema;
 mod settings;
+mod space;
+mod steps;
 mod target;
 
 use std::fmt::Write as _;
@@ -50,6 +52,8 @@ pub(crate) use place::create_database_sql;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
 use settings::Given;
+pub use space::Space;
+pub use steps::Step;
 
 /// How to restore an archive.
 #[derive(Clone, Debug)]

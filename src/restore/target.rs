@@ -7,6 +7,7 @@ use super::choices::Objects;
 use super::roles::{self, identifier};
 use super::schema::slice;
 use super::settings::{self, Given};
+use super::space::Space;
 use super::{How, RestoreError, place::Place};
 use crate::format::manifest::{Manifest, SchemaObject, TableData};
 use crate::format::reader::Archive;
@@ -18,6 +19,7 @@ use crate::pg::{self, PgError, Session};
 pub(super) struct Checked {
     pub(super) problems: Vec<RestoreError>,
     pub(super) notes: Vec<String>,
+    pub(super) space: Option<Space>,
 }
 
 /// Checks what can be known of the server before anything is done: version, roles, extensions,
@@ -39,6 +41,9 @@ pub(super) async fn check(
             to: shown_version(version),
         });
     }
+    let space = Space::find(lead, manifest, choices).await;
+    out.notes.extend(space.note());
+    out.space = Some(space);
     if flag(lead, "SELECT pg_catalog.pg_is_in_recovery()").await? {
         out.problems.push(RestoreError::Standby);
     }

@@ -33,6 +33,7 @@ mod recover;
 mod refuse;
 mod restore_options;
 mod restore_part;
+mod room;
 mod roundtrip;
 mod rows_alone;
 mod rules;
