@@ -320,8 +320,9 @@ async fn beside(
             }
         }
         let lead = session(&new).await?;
-        let begun = AtomicBool::new(false);
-        let filling = fill(options, &how.choices, archive, manifest, lead, &new, &begun, progress);
+        let touched = AtomicBool::new(false);
+        let filling =
+            fill(options, &how.choices, archive, manifest, lead, &new, &touched, progress);
         let mut done = Box::pin(filling).await?;
         done.findings.extend(refused);
         Ok((done, given, taken))

@@ -195,3 +195,21 @@ fn checks_that_look_at_other_tables() {
     ok(&mut it.command());
     assert_eq!(it.counts(), "1000|2|1000|40");
 }
+
+/// Interrupted while the tables are locked, or while somebody is waited for: all is as it was.
+#[test]
+fn interrupted() {
+    let it = setting(17, "");
+    let other = Other::new(&it, "INSERT INTO z VALUES (-1, NULL)");
+    let mut command = it.command();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    it.wait_for_waiting();
+    ok(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(130), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("the target is as it was"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("partly filled"), "{}", ran.stderr);
+    other.end("ROLLBACK");
+    assert_eq!(it.counts(), "0|0|0|1");
+    ok(&mut it.command());
+}
