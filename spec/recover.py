@@ -67,7 +67,11 @@ MANIFEST = fields(
     index=fields("digest entries chunks blobs blob_chunks segments"),
     source=fields("server_version server_version_num database encoding collate ctype "
                   "locale_provider locale snapshot_time lsn standby pg_dump_version profile "
-                  "comment salvaged", dump=fields("form made")),
+                  "comment salvaged", dump=fields("form made"),
+                  properties=fields(
+                      "owner tablespace comment connection_limit template",
+                      privileges=fields("grantee grantor privilege grantable"),
+                      labels=fields("provider label"), settings=fields("role name value"))),
     schema=fields("pre_data_digest post_data_digest", pre_data=SQL, post_data=SQL),
     enums=fields("labels", name=NAME),
     tables=fields("kind unlogged partition_bound partition_key condition data", name=NAME,

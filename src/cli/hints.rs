@@ -62,6 +62,8 @@ pub(super) enum Failure {
     },
     /// The person was asked, and said no.
     Declined,
+    /// The person was asked, and wanted it to stop.
+    InterruptedAsking,
     /// Something is to be confirmed, and there is nobody to ask.
     Unconfirmed {
         /// What it is.
@@ -285,6 +287,9 @@ impl Failure {
             Self::Rules(path, error) => {
                 Trouble::new(Exit::Usage, format!("{}: {error}", path.display()))
                     .hint("docs/rules.md describes what a rule may say")
+            }
+            Self::InterruptedAsking => {
+                Trouble::new(Exit::Interrupted, "interrupted: nothing was done")
             }
             Self::Interrupted => Trouble::new(Exit::Interrupted, "interrupted"),
             Self::Usage(error) => Trouble::new(Exit::Usage, error.clone()),

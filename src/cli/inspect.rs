@@ -15,6 +15,7 @@ use super::render::{Align, columns};
 use super::units::{count, counted, moment, percent, size};
 use crate::format::index::IndexError;
 use crate::format::manifest::{ForeignKey, Key, Manifest, Match, Table, TableData, TableKind};
+use crate::format::properties::Properties;
 use crate::format::reader::{Archive, ReadError};
 use crate::format::ustar::EntryKind;
 
@@ -114,6 +115,33 @@ fn segment_bytes(archive: &Archive, data: Option<&TableData>) -> Result<u64, Ind
     Ok(bytes)
 }
 
+/// What belongs to the database itself. Values of settings that the server does not know are not
+/// shown: applications keep secrets there.
+fn properties_words(properties: &Properties) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("Owner", properties.owner.clone())];
+    if let Some(comment) = &properties.comment {
+        facts.push(("About it", comment.clone()));
+    }
+    if let Some(limit) = properties.connection_limit {
+        facts.push(("Limit", counted(limit, "connection", "connections")));
+    }
+    if let Some(privileges) = &properties.privileges {
+        let grants = privileges.iter().map(|one| {
+            format!("{} to {}", one.privilege, one.grantee.as_deref().unwrap_or("PUBLIC"))
+        });
+        facts.push(("Privileges", grants.collect::<Vec<_>>().join(", ")));
+    }
+    facts.extend(
+        properties.labels.iter().map(|one| ("Label", format!("{} ({})", one.label, one.provider))),
+    );
+    facts.extend(properties.settings.iter().map(|one| {
+        let role = one.role.as_ref().map_or_else(String::new, |role| format!("role {role}: "));
+        let value = if one.name.contains('.') { "(not shown)" } else { one.value.as_str() };
+        ("Setting", format!("{role}{} = {value}", one.name))
+    }));
+    facts
+}
+
 fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> String {
     let manifest = archive.manifest();
     let source = &manifest.source;
@@ -135,6 +163,11 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
             source.encoding, source.collate, source.ctype, source.locale_provider
         ),
     );
+    if let Some(properties) = &source.properties {
+        for (label, text) in properties_words(properties) {
+            fact(label, text);
+        }
+    }
     fact("Schema by", source.pg_dump_version.clone());
     if let Some(profile) = &source.profile {
         fact("Profile", profile.clone());

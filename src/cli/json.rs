@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::hints::Trouble;
+use super::plan::step_words;
 use super::printer::Printer;
 use crate::compare::{Comparison, Verdict};
 use crate::export::ExportReport;
@@ -374,7 +375,10 @@ pub(super) struct Planned<'a> {
     target: &'a str,
     database: &'a str,
     ok: bool,
-    steps: &'a [String],
+    steps: Vec<String>,
+    bytes_needed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_free: Option<u64>,
     notes: &'a [String],
     connections: Vec<PlannedConnection<'a>>,
     leftovers: &'a [String],
@@ -400,7 +404,9 @@ impl<'a> Planned<'a> {
             target: &plan.server,
             database: &plan.database,
             ok: problems.is_empty(),
-            steps: &plan.steps,
+            bytes_needed: plan.space.needed,
+            bytes_free: plan.space.free,
+            steps: plan.steps.iter().map(step_words).collect(),
             notes: &plan.notes,
             connections: plan
                 .connections

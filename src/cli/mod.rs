@@ -24,6 +24,7 @@ mod leaving;
 mod list;
 mod named;
 mod names;
+mod plan;
 mod printer;
 mod profiles;
 mod prune;

@@ -233,7 +233,7 @@ pub(super) fn ask(
         match answer.recv_timeout(Duration::from_millis(100)) {
             Ok(Ok(line)) if line.trim() == word => return Ok(()),
             Err(RecvTimeoutError::Timeout) if context.interrupt.is_set() => {
-                return Err(Failure::Interrupted);
+                return Err(Failure::InterruptedAsking);
             }
             Err(RecvTimeoutError::Timeout) => {}
             _ => return Err(Failure::Declined),

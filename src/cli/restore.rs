@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{Planned, Restored};
 use super::names;
+use super::plan;
 use super::printer::{Paint, Style};
 use super::render::{Align, columns, headed, wrapped};
 use super::replacing::{self, Job};
@@ -18,7 +19,7 @@ use super::units::{count, counted, near, span};
 use crate::format::manifest::Name;
 use crate::progress::Progress;
 use crate::restore::{
-    self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport,
+    self, Choices, How, Place, Plan, RestoreError, RestoreOptions, RestoreReport, Step,
 };
 
 /// Runs it.
@@ -54,14 +55,14 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
         }
         let problems = std::mem::take(&mut plan.problems);
         if let Some(path) = job.safety_path() {
-            plan.steps.insert(0, format!("save what is there now to {}", near(&path)));
+            plan.steps.insert(0, Step::Save(path));
         }
         if typed.dry_run && typed.json {
             context.report(true, &Planned::new(file, &plan, &problems));
         } else if typed.dry_run {
-            printer.result(&plan_words(&plan));
+            printer.result(&plan::words(&plan));
         } else if problems.is_empty() {
-            printer.message(&plan_words(&plan));
+            printer.message(&plan::words(&plan));
         }
         if !problems.is_empty() {
             if typed.dry_run && typed.json {
@@ -150,6 +151,7 @@ fn how(typed: &Restore, job: &Job) -> Result<How, Failure> {
         roles: typed.role.iter().cloned().collect(),
         data_only: typed.data_only,
         schema_only: typed.schema_only,
+        database_settings: typed.database_settings,
         not_valid: typed.constraints == Constraints::NotValid,
         no_compare: typed.no_verify_target,
     };
@@ -166,27 +168,17 @@ fn one(mut problems: Vec<RestoreError>) -> RestoreError {
     }
 }
 
-/// What will be done, for people.
-fn plan_words(plan: &Plan) -> String {
-    let mut out = format!("Plan for {}:\n", plan.server);
-    for (at, step) in plan.steps.iter().enumerate() {
-        out.push_str(&wrapped(step, &format!("  {}. ", at + 1), "     "));
-    }
-    for connection in &plan.connections {
-        _ = writeln!(out, "  connected now: {connection}");
-    }
-    for note in &plan.notes {
-        out.push_str(&wrapped(&format!("note: {note}"), "  ", "    "));
-    }
-    out
-}
-
 fn words(file: &Path, target: &str, report: &RestoreReport, paint: Paint) -> String {
     let mut out = String::new();
     let verdict = match (report.equal, report.findings.is_empty()) {
         _ if report.database.is_none() => {
             let word = paint.paint(Style::Bad, "NOT RESTORED.");
-            format!("{word} The new database was not as it should be, and was dropped again.")
+            let left = report.findings.iter().find(|finding| finding.kind == "DATABASE");
+            let fate = left.map_or_else(
+                || "was dropped again".to_owned(),
+                |finding| format!("is left as {}, for it could not be dropped", finding.object),
+            );
+            format!("{word} The new database was not as it should be, and {fate}.")
         }
         (_, clean) if !report.compared => {
             let word = paint.paint(if clean { Style::Good } else { Style::Warn }, "RESTORED.");

@@ -65,6 +65,7 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         let trouble = Failure::Interrupted.explain();
         return match error {
             RestoreError::Partial(_) => trouble.hint(PARTIAL),
+            RestoreError::RolledBack(_) => trouble.hint("the target is as it was"),
             RestoreError::Undone { dropping: None, .. } => {
                 trouble.hint("the new database was dropped again; nothing else was changed")
             }
@@ -115,6 +116,10 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
             "the database was not replaced; let them end, or end them with --disconnect when the \
              moment has come",
         ),
+        RestoreError::Properties(_) => trouble.hint(
+            "nothing was replaced; without --database-settings the new database gets what the \
+             old one has",
+        ),
         RestoreError::UnderWay(_) => trouble.hint("nothing was done; wait until it has ended"),
         RestoreError::Several(errors) => {
             let mut trouble = trouble;
@@ -156,6 +161,7 @@ pub(super) fn restore(error: &RestoreError) -> Trouble {
         RestoreError::Compare(error) => pump(trouble, error)
             .hint("the data was loaded, but nobody has seen whether it is what the archive holds"),
         RestoreError::Partial(error) => restore(error).hint(PARTIAL),
+        RestoreError::RolledBack(inner) => Trouble { hints: restore(inner).hints, ..trouble },
         RestoreError::Interrupted => Failure::Interrupted.explain(),
         RestoreError::Internal(_) => trouble.hint(BUG),
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::properties::Properties;
 use super::rules::Rules;
 
 /// A schema-qualified name, byte-exact as the server has it, never quoted.
@@ -190,6 +191,10 @@ pub struct Source {
     /// What the person who made it said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// What belongs to the database itself; absent where it is not known, as in archives of earlier
+    /// versions and of dump files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Properties>,
     /// What is missing, in words, if this was salvaged from a damaged archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salvaged: Option<String>,

@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod object;
 mod output;
 pub mod parity;
+pub mod properties;
 pub mod reader;
 pub mod rows;
 pub mod rules;

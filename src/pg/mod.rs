@@ -25,7 +25,7 @@ pub mod tls;
 pub mod tuple;
 
 pub use big::{BigField, BigRow, BigRows};
-pub use catalog::{Catalog, read_catalog, read_sequences};
+pub use catalog::{Catalog, read_catalog, read_properties, read_sequences};
 pub use copy_in::CopyIn;
 pub use copy_out::CopyOut;
 pub use dump::{DumpError, SchemaText, dump_schema};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::roles;
 use super::schema::slice;
+use super::{keywords, roles};
 use crate::format::manifest::{Name, SchemaObject};
 use crate::pg::dump::{LARGE_OBJECT_LABEL, is_acl};
 use crate::pg::ident;
@@ -28,6 +28,10 @@ pub struct Choices {
     pub schema_only: bool,
     /// Foreign keys that the archive's own rows break are added NOT VALID.
     pub not_valid: bool,
+    /// What belonged to the archive's database itself (settings, comment, privileges, limit) is
+    /// given to a database that is there, or in place of what the replaced one had. A new one gets
+    /// it anyway.
+    pub database_settings: bool,
     /// The target is not read back.
     pub no_compare: bool,
 }
@@ -52,8 +56,13 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Those of the archive, as the choices have it.
-    pub(super) fn new(objects: &[SchemaObject], sql: &[u8], choices: &Choices) -> Self {
+    /// Those of the archive, as the choices have it, with these words in quotes.
+    pub(super) fn new(
+        objects: &[SchemaObject],
+        sql: &[u8],
+        choices: &Choices,
+        words: &[&str],
+    ) -> Self {
         let mut out = Self::default();
         for object in objects {
             let wanted = !(choices.no_privileges && is_acl(&object.kind)
@@ -72,7 +81,9 @@ impl Objects {
             };
             let mut object = object.clone();
             let text = match std::str::from_utf8(text) {
-                Ok(text) => rewritten(&mut object, text, choices).into_bytes(),
+                Ok(text) => {
+                    keywords::quoted(&rewritten(&mut object, text, choices), words).into_bytes()
+                }
                 Err(_) => text.to_vec(),
             };
             object.offset = u64::try_from(out.sql.len()).unwrap_or(u64::MAX);
@@ -151,7 +162,7 @@ mod tests {
     }
 
     fn with(kind: &str, sql: &str, choices: &Choices) -> String {
-        let objects = Objects::new(&[object(kind, "old", sql)], sql.as_bytes(), choices);
+        let objects = Objects::new(&[object(kind, "old", sql)], sql.as_bytes(), choices, &[]);
         String::from_utf8(objects.sql).unwrap()
     }
 

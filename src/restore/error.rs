@@ -89,6 +89,9 @@ pub enum RestoreError {
     /// A name that the server would cut off or not take. Nothing was done.
     #[error("{0:?} cannot be the name of a database: names have 1 to 63 bytes")]
     BadName(String),
+    /// The server refuses what the archive says of its database itself.
+    #[error("the new database cannot have what the archive's had: {}", .0.join("; "))]
+    Properties(Vec<String>),
     /// Somebody is connected to the database that is to be replaced; it was not.
     #[error("database {database} is in use: {}", list(connections))]
     Connected {
@@ -164,6 +167,9 @@ pub enum RestoreError {
     /// The restore failed after it had begun: the target is partly filled.
     #[error("{0}; the target is left partly filled")]
     Partial(Box<RestoreError>),
+    /// Rows alone were to be loaded, in one transaction, which failed: the target is as it was.
+    #[error("{0}; the target is as it was")]
+    RolledBack(Box<RestoreError>),
     /// The person wanted it to stop.
     #[error("interrupted")]
     Interrupted,
@@ -177,7 +183,9 @@ impl RestoreError {
     pub fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted | Self::Compare(PumpError::Interrupted) => true,
-            Self::Partial(error) | Self::Undone { error, .. } => error.is_interrupted(),
+            Self::Partial(error) | Self::RolledBack(error) | Self::Undone { error, .. } => {
+                error.is_interrupted()
+            }
             _ => false,
         }
     }

@@ -1,20 +1,29 @@
 //! Rows into tables that are there: what these must be, and what is checked when the rows are in,
 //! because triggers and foreign keys did not act on them.
+//!
+//! They are loaded in one transaction, which first locks every table against writers and then looks
+//! again whether it is empty: whoever was quicker is not mixed with the archive's rows, and what
+//! fails leaves every table as it was.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::load;
 use super::target::{Checked, flag};
 use super::{RestoreError, RestoreFinding};
 use crate::create::pump::has_rows;
 use crate::format::manifest::{Manifest, Table};
+use crate::format::reader::Archive;
 use crate::pg::{self, PgError, Session, Snapshot, qualified};
+use crate::progress::Progress;
 
 /// How long somebody else may hold a table locked.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Neither triggers nor foreign keys act in such a session.
-pub(super) const QUIET: &str = "SET session_replication_role = replica; SET row_security = off";
+const QUIET: &str = "SET session_replication_role = replica; SET row_security = off";
 
 /// Checks that every table is there with the same columns and no rows, and every sequence.
 pub(super) async fn check(
@@ -45,12 +54,7 @@ pub(super) async fn check(
                     ));
                     continue;
                 }
-                let condition = table.condition.as_deref().unwrap_or_default();
-                let sql =
-                    format!("SELECT EXISTS (SELECT FROM ONLY {} {condition})", qualified(name));
-                if flag(snapshot.lead(), &sql).await? {
-                    problems.push(format!("table {name} has rows already"));
-                }
+                problems.extend(filled(snapshot.lead(), table).await?);
             }
         }
     }
@@ -71,6 +75,50 @@ pub(super) async fn check(
     }
     out.notes.push("materialized views of the target are not refreshed".into());
     Ok(())
+}
+
+/// Says so where a table has rows that would be mixed with those of the archive.
+async fn filled(session: &Session, table: &Table) -> Result<Option<String>, RestoreError> {
+    let condition = table.condition.as_deref().unwrap_or_default();
+    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {} {condition})", qualified(&table.name));
+    let filled = flag(session, &sql).await?;
+    Ok(filled.then(|| format!("table {} has rows already", table.name)))
+}
+
+/// Loads rows and sequences in one transaction, and looks for rows that break a foreign key.
+/// `begun` is set when the transaction is about to be committed: before that, nothing of it is
+/// there.
+///
+/// # Errors
+/// [`RestoreError::Unfit`] where a table has been filled since it was looked at; any other that
+/// loading has.
+pub(super) async fn fill(
+    lead: &Session,
+    archive: &Arc<Archive>,
+    manifest: &Manifest,
+    begun: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<Vec<RestoreFinding>, RestoreError> {
+    lead.run("keeping triggers from acting", QUIET).await?;
+    lead.run("beginning a transaction", "BEGIN").await?;
+    let mut problems = Vec::new();
+    for table in manifest.tables.iter().filter(|table| has_rows(table)) {
+        // Readers may go on; who writes waits until all is in.
+        let sql = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", qualified(&table.name));
+        lead.run(&format!("locking table {}", table.name), &sql).await?;
+        problems.extend(filled(lead, table).await?);
+    }
+    if !problems.is_empty() {
+        return Err(RestoreError::Unfit(problems));
+    }
+    load::within(lead, archive, manifest, progress).await?;
+    progress.on("foreign keys");
+    let findings = references(lead, manifest).await?;
+    // A sequence does not go back with its transaction.
+    begun.store(true, Ordering::Relaxed);
+    super::set_sequences(lead, manifest).await?;
+    lead.run("committing the rows", "COMMIT").await?;
+    Ok(findings)
 }
 
 fn columns(table: &Table) -> BTreeSet<String> {
@@ -105,7 +153,7 @@ WHERE c.contype = 'f' AND c.convalidated AND c.conparentid = 0 AND (
 GROUP BY c.oid, c.conname, c.conrelid, c.confrelid ORDER BY 2, 1";
 
 /// Looks for rows that break a foreign key of the target, which did not act when they came.
-pub(super) async fn references(
+async fn references(
     lead: &Session,
     manifest: &Manifest,
 ) -> Result<Vec<RestoreFinding>, RestoreError> {

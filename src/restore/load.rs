@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::convert::{Cursor, Piece, RowProblem, Shape};
-use super::{RestoreError, big, existing, session};
+use super::{RestoreError, big};
 use crate::create::pump::{compute, has_rows};
 use crate::format::manifest::Manifest;
 use crate::format::reader::Archive;
@@ -43,14 +43,13 @@ pub(super) async fn load(
     manifest: &Manifest,
     target: &Params,
     jobs: usize,
-    quiet: bool,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), RestoreError> {
     let mut tasks = tasks(manifest);
     loop {
         let before = tasks.len();
         let later = Later::default();
-        round(archive, target, jobs, quiet, tasks, &later, progress).await?;
+        round(archive, target, jobs, tasks, &later, progress).await?;
         let mut later = std::mem::take(&mut *later.lock().unwrap_or_else(PoisonError::into_inner));
         if later.len() == before
             && let Some((_, error)) = later.pop()
@@ -69,7 +68,6 @@ async fn round(
     archive: &Arc<Archive>,
     target: &Params,
     jobs: usize,
-    quiet: bool,
     tasks: VecDeque<Task>,
     later: &Later,
     progress: &Arc<dyn Progress>,
@@ -81,7 +79,7 @@ async fn round(
         let (archive, target, later) = (Arc::clone(archive), target.clone(), Arc::clone(later));
         let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
         workers.spawn(async move {
-            let mut session = open(&target, quiet).await?;
+            let mut session = super::session(&target).await?;
             loop {
                 let task = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some(task) = task else { break };
@@ -97,7 +95,7 @@ async fn round(
                     }
                     Err(error) if is_check(&error) => {
                         later.lock().unwrap_or_else(PoisonError::into_inner).push((task, error));
-                        session = open(&target, quiet).await?;
+                        session = super::session(&target).await?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -109,13 +107,42 @@ async fn round(
     all(workers).await
 }
 
-/// A session that loads; where it is `quiet`, neither triggers nor foreign keys act in it.
-async fn open(target: &Params, quiet: bool) -> Result<Session, RestoreError> {
-    let session = session(target).await?;
-    if quiet {
-        session.run("keeping triggers from acting", existing::QUIET).await?;
+/// The same by one session, in its transaction: all of it or nothing.
+pub(super) async fn within(
+    session: &Session,
+    archive: &Arc<Archive>,
+    manifest: &Manifest,
+    progress: &dyn Progress,
+) -> Result<(), RestoreError> {
+    const DOING: &str = "marking how far the rows are";
+    let mut tasks = tasks(manifest);
+    loop {
+        let before = tasks.len();
+        let (mut later, mut last) = (VecDeque::new(), None);
+        for task in tasks {
+            progress.on(&task.shape.table.name.to_string());
+            session.run(DOING, "SAVEPOINT pgark").await?;
+            match run(session, archive, &task, progress).await {
+                Ok(big) => {
+                    for row in big {
+                        big::insert(session, archive, &task.shape, &row, progress).await?;
+                    }
+                }
+                Err(error) if is_check(&error) => {
+                    session.run(DOING, "ROLLBACK TO SAVEPOINT pgark").await?;
+                    later.push_back(task);
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+            session.run(DOING, "RELEASE SAVEPOINT pgark").await?;
+        }
+        match last {
+            None => return Ok(()),
+            Some(error) if later.len() == before => return Err(error),
+            Some(_) => tasks = later,
+        }
     }
-    Ok(session)
 }
 
 /// A constraint said no, or raised an error to say so (`check_violation`, `raise_exception`).

@@ -16,6 +16,7 @@ mod compare;
 mod convert;
 mod error;
 mod existing;
+mod keywords;
 mod large_objects;
 mod load;
 mod names;
@@ -25,6 +26,8 @@ mod plan;
 mod roles;
 mod schema;
 mod settings;
+mod space;
+mod steps;
 mod target;
 
 use std::fmt::Write as _;
@@ -48,6 +51,9 @@ use place::Director;
 pub(crate) use place::create_database_sql;
 pub use place::{Connection, Place};
 pub use plan::{Plan, plan};
+use settings::Given;
+pub use space::Space;
+pub use steps::Step;
 
 /// How to restore an archive.
 #[derive(Clone, Debug)]
@@ -234,18 +240,32 @@ fn in_place(
     manifest: &Manifest,
     progress: &Arc<dyn Progress>,
 ) -> Result<Done, RestoreError> {
-    let begun = AtomicBool::new(false);
+    let (checked, begun) = (AtomicBool::new(false), AtomicBool::new(false));
     let work = async {
         let lead = session(&options.target).await?;
         let target = lead.params().clone();
         plan::refuse(plan::check(&lead, archive, manifest, how).await?, progress.as_ref())?;
-        begun.store(true, Ordering::Relaxed);
-        fill(options, &how.choices, archive, manifest, lead, &target, progress).await
+        checked.store(true, Ordering::Relaxed);
+        let filling =
+            fill(options, &how.choices, archive, manifest, lead, &target, &begun, progress);
+        let mut done = Box::pin(filling).await?;
+        if how.choices.database_settings {
+            let session = Session::open(&target).await?;
+            session.run("setting up a session for restoring", WRITABLE).await?;
+            let there = crate::pg::read_properties(&session, target.database()).await?;
+            if let Some(given) = Given::of(manifest, how, Some(&there.owner)) {
+                let refused = settings::apply(&session, target.database(), &given).await?;
+                done.findings.extend(refused);
+            }
+            session.close().await;
+        }
+        Ok(done)
     };
     let done = runtime.block_on(interruptible(progress.as_ref(), work));
     match done.unwrap_or(Err(RestoreError::Interrupted)) {
         Ok(done) => Ok((done, Some(options.target.database().to_owned()), None)),
         Err(error) if begun.into_inner() => Err(RestoreError::Partial(Box::new(error))),
+        Err(error) if checked.into_inner() => Err(RestoreError::RolledBack(Box::new(error))),
         Err(error) => Err(error),
     }
 }
@@ -286,13 +306,30 @@ async fn beside(
             }
             _ => None,
         };
-        director.make(&working, &archive.manifest().source, old.as_ref()).await?;
+        let owner = given_owner(how, &director.session, old.as_ref());
+        let given = Given::of(manifest, how, owner);
+        director.make(&working, &archive.manifest().source, old.as_ref(), given.as_ref()).await?;
+        let (mut taken, mut refused) = (String::new(), Vec::new());
+        if let Some(given) = &given {
+            let name = &director.name;
+            (taken, refused) = settings::try_out(&director.session, &working, name, given).await?;
+            if old.is_some() && !refused.is_empty() {
+                // Else it would not be replaced in the end, after hours.
+                let refused = refused.into_iter().map(|finding| finding.message);
+                return Err(RestoreError::Properties(refused.collect()));
+            }
+        }
         let lead = session(&new).await?;
-        fill(options, &how.choices, archive, manifest, lead, &new, progress).await
+        let touched = AtomicBool::new(false);
+        let filling =
+            fill(options, &how.choices, archive, manifest, lead, &new, &touched, progress);
+        let mut done = Box::pin(filling).await?;
+        done.findings.extend(refused);
+        Ok((done, given, taken))
     };
     let work = interruptible(progress.as_ref(), Box::pin(work)).await;
     let undo = |error| undo(&target, &director.name, &working, error);
-    let mut done = match work.unwrap_or(Err(RestoreError::Interrupted)) {
+    let (mut done, given, taken) = match work.unwrap_or(Err(RestoreError::Interrupted)) {
         Ok(done) => done,
         Err(error) => return Err(undo(error).await),
     };
@@ -321,14 +358,14 @@ async fn beside(
             let kept = director.free_name(place::BEFORE).await;
             match kept {
                 Ok(kept) => {
-                    let swap =
-                        director.swap(&target, &working, &kept, disconnect, progress.as_ref());
+                    let (given, progress) = (given.as_ref(), progress.as_ref());
+                    let swap = director.swap(&target, &working, &kept, disconnect, given, progress);
                     Box::pin(swap).await.map(|()| Some(kept))
                 }
                 Err(error) => Err(error),
             }
         }
-        _ => director.name(&working).await.map(|()| None),
+        _ => director.name(&working, &taken).await.map(|()| None),
     };
     match named {
         Ok(kept) => {
@@ -337,6 +374,19 @@ async fn beside(
             Ok((done, Some(name), kept))
         }
         Err(error) => Err(undo(error).await),
+    }
+}
+
+/// Who owns the database that gets what the archive says of its own, where the archive does not
+/// say that.
+fn given_owner<'a>(
+    how: &How,
+    session: &'a Session,
+    old: Option<&'a settings::Old>,
+) -> Option<&'a str> {
+    match old {
+        Some(old) => Some(&old.properties.owner),
+        None => how.choices.no_owner.then(|| session.params().user()),
     }
 }
 
@@ -367,7 +417,9 @@ struct Restored {
     comparing: Duration,
 }
 
-/// Fills an empty database.
+/// Fills an empty database, or empty tables. `begun` is set when something may have changed that
+/// does not go back by itself.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, and there is one caller a place")]
 async fn fill(
     options: &RestoreOptions,
     choices: &Choices,
@@ -375,9 +427,11 @@ async fn fill(
     manifest: &Manifest,
     lead: Session,
     target: &Params,
+    begun: &AtomicBool,
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
-    let [pre, post] = plan::objects(archive, manifest, choices)?;
+    begun.store(!choices.data_only, Ordering::Relaxed);
+    let [pre, post] = plan::objects(archive, manifest, choices, lead.server_version_num())?;
     let started = Instant::now();
     // All sessions go where this one went, whatever other hosts were given.
     let target = lead.params().with_database(target.database());
@@ -388,26 +442,26 @@ async fn fill(
     let (rows, bytes) = data.fold((0, 0), |(rows, bytes): (u64, u64), data| {
         (rows + data.rows, bytes + data.bytes + data.blob_bytes)
     });
+    let mut findings = Vec::new();
     if !choices.schema_only {
+        progress.begin(Phase::Load, rows, bytes);
         if choices.data_only {
-            lead.run("keeping triggers from acting", existing::QUIET).await?;
+            let broken = existing::fill(&lead, archive, manifest, begun, progress.as_ref());
+            findings.extend(Box::pin(broken).await?);
         } else {
             clear_extension_rows(&lead, manifest).await?;
+            load::load(archive, manifest, &target, options.jobs, progress).await?;
+            set_sequences(&lead, manifest).await?;
         }
-        progress.begin(Phase::Load, rows, bytes);
-        load::load(archive, manifest, &target, options.jobs, choices.data_only, progress).await?;
-        set_sequences(&lead, manifest).await?;
         large_objects::load(&lead, archive, manifest.large_objects, choices, progress.as_ref())
             .await?;
     }
 
     progress.begin(Phase::PostData, count(post.objects.len()), 0);
     let (sql, objects, unchecked) = (&post.sql, &post.objects, choices.not_valid);
-    let mut findings =
+    let post =
         schema::post_data(&lead, &target, sql, objects, options.jobs, unchecked, progress).await?;
-    if choices.data_only {
-        findings.extend(existing::references(&lead, manifest).await?);
-    }
+    findings.extend(post);
     findings.extend(analyze::analyze(&lead, progress.as_ref()).await?);
     // Commits so far were not waited for; this one is, and those before it are on disk with it.
     let flush = "RESET synchronous_commit; \

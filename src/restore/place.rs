@@ -210,11 +210,19 @@ impl Director {
         working: &str,
         source: &Source,
         old: Option<&settings::Old>,
+        given: Option<&settings::Given>,
     ) -> Result<(), RestoreError> {
         let mut sql = create_database_sql(working, source, self.session.server_version_num());
         if let Some(old) = old {
-            let (owner, tablespace) = (ident(&old.owner), ident(&old.tablespace));
-            let _ = write!(sql, " OWNER {owner} TABLESPACE {tablespace}");
+            let _ = write!(sql, " OWNER {}", ident(&old.properties.owner));
+        }
+        let tablespace = match old {
+            // Naming pg_default, where template0 is, takes a privilege that not everybody has.
+            Some(old) => old.properties.tablespace.as_deref(),
+            None => given.and_then(settings::Given::tablespace),
+        };
+        if let Some(tablespace) = tablespace {
+            let _ = write!(sql, " TABLESPACE {}", ident(tablespace));
         }
         self.session.run(&format!("creating database {working}"), &sql).await?;
         let mark =
@@ -223,10 +231,11 @@ impl Director {
         Ok(())
     }
 
-    /// Gives the new database its name, which nobody has.
-    pub(super) async fn name(&self, working: &str) -> Result<(), RestoreError> {
+    /// Gives the new database what belongs to it, by these statements, and its name, which nobody
+    /// has.
+    pub(super) async fn name(&self, working: &str, given: &str) -> Result<(), RestoreError> {
         let sql = format!(
-            "COMMENT ON DATABASE {0} IS NULL; ALTER DATABASE {0} RENAME TO {1}",
+            "COMMENT ON DATABASE {0} IS NULL; {given}ALTER DATABASE {0} RENAME TO {1}",
             ident(working),
             ident(&self.name)
         );
@@ -242,6 +251,7 @@ impl Director {
         working: &str,
         kept: &str,
         disconnect: bool,
+        given: Option<&settings::Given>,
         progress: &dyn Progress,
     ) -> Result<(), RestoreError> {
         let doing = format!("renaming database {} to {kept} and {working} to it", self.name);
@@ -253,7 +263,7 @@ impl Director {
             let old = settings::Old::read(&self.session, &self.name).await?;
             let sql = format!(
                 "SET LOCAL lock_timeout = '{LOCK_WAIT}'; {}ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}",
-                old.statements(working),
+                old.statements(working, given),
                 ident(&self.name),
                 ident(kept),
                 ident(working),

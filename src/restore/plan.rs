@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::Objects;
+use super::count;
 use super::part::Part;
 use super::place::{Connection, Director, Place};
+use super::space::Space;
+use super::steps::Step;
 use super::target::{self, Checked};
-use super::{How, RestoreError, RestoreOptions, settings};
+use super::{How, RestoreError, RestoreOptions, keywords, settings};
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::Manifest;
 use crate::format::reader::{Archive, OpenError, Section};
@@ -23,7 +26,9 @@ pub struct Plan {
     /// Where that is: the server, as the connection has it.
     pub server: String,
     /// What will be done, in order.
-    pub steps: Vec<String>,
+    pub steps: Vec<Step>,
+    /// What it needs of the server's disk, and what is free there.
+    pub space: Space,
     /// What is good to know.
     pub notes: Vec<String>,
     /// Who is connected to the database that is to be replaced.
@@ -63,7 +68,7 @@ async fn find(
     let manifest = &part.manifest;
     let choices = &how.choices;
     let (mut steps, mut leftovers, mut connections) = (Vec::new(), Vec::new(), Vec::new());
-    steps.push(format!("verify {}", options.file.display()));
+    steps.push(Step::Verify(options.file.clone()));
     let (database, server, checked, old);
     if how.place == Place::Existing {
         let lead = Session::open(&options.target).await?;
@@ -85,56 +90,50 @@ async fn find(
         } else {
             old = None;
         }
-        steps.extend(
-            leftovers.iter().map(|name| format!("drop {name}, left by an earlier restore")),
-        );
-        steps.push(format!(
-            "create a new database beside, encoding {}, collation {}",
-            manifest.source.encoding, manifest.source.collate
-        ));
+        steps.extend(leftovers.iter().cloned().map(Step::DropLeftover));
+        steps.push(Step::Make {
+            encoding: manifest.source.encoding.clone(),
+            collation: manifest.source.collate.clone(),
+        });
         director.session.close().await;
     }
     let data = manifest.tables.iter().filter_map(|table| table.data).chain(manifest.large_objects);
     let (rows, bytes) = data.fold((0_u64, 0_u64), |(rows, bytes), data| {
         (rows.saturating_add(data.rows), bytes.saturating_add(data.bytes + data.blob_bytes))
     });
-    let pre = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
-    if choices.data_only {
-        steps.push(format!(
-            "load {rows} rows ({bytes} bytes of rows and blobs) into tables that are there and \
-             empty, set {} sequence(s), and check the target's foreign keys",
-            manifest.sequences.len()
-        ));
+    let objects = manifest.schema.pre_data.len() + manifest.schema.post_data.len();
+    steps.push(if choices.data_only {
+        Step::Fill { rows, bytes, sequences: count(manifest.sequences.len()) }
     } else if choices.schema_only {
-        steps.push(format!("create up to {pre} objects of the schema, without rows"));
+        Step::Schema(count(objects))
     } else {
-        steps.push(format!(
-            "create {} tables and the rest of the schema, load {rows} rows ({bytes} bytes of rows \
-             and blobs, before the server's overhead and indexes)",
-            manifest.tables.len()
-        ));
-    }
+        Step::Restore { tables: count(manifest.tables.len()), rows, bytes }
+    });
     if !choices.no_compare && !choices.schema_only {
-        steps.push("read all of it back and compare it with the archive".into());
+        steps.push(Step::Compare);
     }
     match how.place {
+        Place::Existing if choices.database_settings => steps.push(Step::Give(database.clone())),
         Place::Existing => {}
-        Place::Create(_) => steps.push(format!("name the new database {database}")),
+        Place::Create(_) => {
+            let given = settings::Given::of(manifest, how, None).is_some();
+            steps.push(Step::Name { database: database.clone(), given });
+        }
         Place::Swap { disconnect } => {
             if disconnect {
-                steps.push(format!("end all connections to {database}"));
+                steps.push(Step::Disconnect(database.clone()));
             }
-            let settings = old.as_ref().map_or(0, settings::Old::settings);
-            let size = old.as_ref().and_then(|old| old.bytes);
-            let size = size.map_or_else(String::new, |size| format!(" ({size} bytes)"));
-            steps.push(format!(
-                "in one transaction: rename {database}{size} to {database}_before_<time>, give the \
-                 new one its owner, comment, privileges and {settings} setting(s), and rename it to \
-                 {database}"
-            ));
+            let bytes = old.as_ref().and_then(|old| old.bytes);
+            let settings = old.as_ref().map_or(0, |old| count(old.properties.settings.len()));
+            steps.push(Step::Swap {
+                database: database.clone(),
+                bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+                settings: (!choices.database_settings).then_some(settings),
+            });
         }
     }
-    let Checked { problems, mut notes } = checked;
+    let Checked { problems, mut notes, space } = checked;
+    let space = space.unwrap_or(Space { needed: bytes, free: None });
     notes.extend(part.notes);
     if matches!(how.place, Place::Swap { .. }) {
         notes.push(
@@ -143,7 +142,7 @@ async fn find(
                 .into(),
         );
     }
-    Ok(Plan { database, server, steps, notes, connections, leftovers, problems })
+    Ok(Plan { database, server, steps, space, notes, connections, leftovers, problems })
 }
 
 /// The name of the database that the contents will be in.
@@ -156,21 +155,23 @@ pub(super) fn name(options: &RestoreOptions, how: &How) -> Result<String, Restor
     if fits { Ok(name) } else { Err(RestoreError::BadName(name)) }
 }
 
-/// Both files of the schema, as the choices have them.
+/// Both files of the schema, as the choices have them and a server of this version takes them.
 pub(super) fn objects(
     archive: &Archive,
     manifest: &Manifest,
     choices: &super::Choices,
+    server: u32,
 ) -> Result<[Objects; 2], RestoreError> {
     if choices.data_only {
         return Ok(<[Objects; 2]>::default());
     }
     let schema = &manifest.schema;
+    let words = keywords::new(manifest.source.server_version_num, u64::from(server));
     let pre = archive.schema_sql(Section::PreData)?;
     let post = archive.schema_sql(Section::PostData)?;
     Ok([
-        Objects::new(&schema.pre_data, &pre, choices),
-        Objects::new(&schema.post_data, &post, choices),
+        Objects::new(&schema.pre_data, &pre, choices, &words),
+        Objects::new(&schema.post_data, &post, choices, &words),
     ])
 }
 
@@ -181,8 +182,8 @@ pub(super) async fn check(
     manifest: &Manifest,
     how: &How,
 ) -> Result<Checked, RestoreError> {
-    let [pre, post] = objects(archive, manifest, &how.choices)?;
-    target::check(lead, archive, manifest, [&pre, &post], &how.choices, &how.place).await
+    let [pre, post] = objects(archive, manifest, &how.choices, lead.server_version_num())?;
+    target::check(lead, archive, manifest, [&pre, &post], how).await
 }
 
 /// The same for a new database.
@@ -215,15 +216,19 @@ pub(super) async fn check_beside(
                 checked.problems.push(RestoreError::Connected { database, connections });
             }
             let old = settings::Old::read(&director.session, name).await?;
+            checked.notes.extend(settings::not_given(manifest, how, &old.properties));
             let owns = format!(
                 "SELECT rolsuper OR pg_catalog.pg_has_role(current_user, {}, 'MEMBER') \
                  FROM pg_catalog.pg_roles WHERE rolname = current_user",
-                crate::pg::literal(&old.owner)
+                crate::pg::literal(&old.properties.owner)
             );
             if !target::flag(&director.session, &owns).await? {
                 checked.problems.push(RestoreError::Privileges {
                     role: director.session.params().user().to_owned(),
-                    lacks: vec![format!("it is not a member of {}, who owns {name}", old.owner)],
+                    lacks: vec![format!(
+                        "it is not a member of {}, who owns {name}",
+                        old.properties.owner
+                    )],
                 });
             }
         }

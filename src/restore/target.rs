@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::choices::{Choices, Objects};
+use super::choices::Objects;
 use super::roles::{self, identifier};
 use super::schema::slice;
-use super::{RestoreError, place::Place};
+use super::settings::{self, Given};
+use super::space::Space;
+use super::{How, RestoreError, place::Place};
 use crate::format::manifest::{Manifest, SchemaObject, TableData};
 use crate::format::reader::Archive;
 use crate::format::rows;
@@ -17,6 +19,7 @@ use crate::pg::{self, PgError, Session};
 pub(super) struct Checked {
     pub(super) problems: Vec<RestoreError>,
     pub(super) notes: Vec<String>,
+    pub(super) space: Option<Space>,
 }
 
 /// Checks what can be known of the server before anything is done: version, roles, extensions,
@@ -26,9 +29,9 @@ pub(super) async fn check(
     archive: &Arc<Archive>,
     manifest: &Manifest,
     files: [&Objects; 2],
-    choices: &Choices,
-    place: &Place,
+    how: &How,
 ) -> Result<Checked, RestoreError> {
+    let How { place, choices } = how;
     let mut out = Checked::default();
     let from = manifest.source.server_version_num;
     let version = u64::from(lead.server_version_num());
@@ -38,6 +41,9 @@ pub(super) async fn check(
             to: shown_version(version),
         });
     }
+    let space = Space::find(lead, manifest, choices).await;
+    out.notes.extend(space.note());
+    out.space = Some(space);
     if flag(lead, "SELECT pg_catalog.pg_is_in_recovery()").await? {
         out.problems.push(RestoreError::Standby);
     }
@@ -74,6 +80,20 @@ pub(super) async fn check(
         let mut found = BTreeSet::new();
         large_object_owners(archive, manifest.large_objects, &mut found)?;
         owners.extend(found.iter().map(|owner| choices.role(owner).to_owned()));
+    }
+    if choices.database_settings && manifest.source.properties.is_none() {
+        out.notes.push("the archive does not say what belonged to its database itself".into());
+    }
+    if *place == Place::Existing {
+        let there = pg::read_properties(lead, lead.params().database()).await?;
+        out.notes.extend(settings::not_given(manifest, how, &there));
+        roles.extend(Given::of(manifest, how, Some(&there.owner)).iter().flat_map(Given::roles));
+    } else {
+        let own = choices.no_owner.then(|| lead.params().user());
+        let given = Given::of(manifest, how, own);
+        roles.extend(given.iter().flat_map(Given::roles));
+        owners.extend(given.iter().filter_map(Given::owner).map(ToOwned::to_owned));
+        tablespaces.extend(given.iter().filter_map(Given::tablespace).map(ToOwned::to_owned));
     }
     roles.extend(owners.iter().cloned());
     let missing = missing(lead, "roles", "pg_roles", "rolname", &roles).await?;

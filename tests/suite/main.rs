@@ -5,12 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asked;
 mod catalog;
 mod check;
 mod cli;
 mod compare;
 mod ddl;
 mod declared;
+mod differs;
 mod docker;
 mod drill;
 mod dump_compare;
@@ -23,17 +25,21 @@ mod fuzzed;
 mod guard;
 mod guides;
 mod hooks;
+mod keywords;
 mod kill;
 mod library;
 mod partitions;
 mod pg_connect;
 mod profiles;
+mod properties;
 mod recover;
 mod refuse;
 mod rescue;
 mod restore_options;
 mod restore_part;
+mod room;
 mod roundtrip;
+mod rows_alone;
 mod rules;
 mod scheduling;
 mod servers;

@@ -94,11 +94,20 @@ pub(in crate::cli) struct Restore {
         long, value_name = "OLD=NEW", value_parser = units::parse_role, help_heading = "Choices"
     )]
     pub(in crate::cli) role: Vec<(String, String)>,
+    /// Give the database the archive's settings, comment and privileges
+    ///
+    /// Those of the database itself (ALTER DATABASE ... SET, ALTER ROLE ... IN
+    /// DATABASE ... SET, COMMENT, GRANT, connection limit, security labels),
+    /// which it otherwise keeps, or, with --swap, takes over from the one that
+    /// is replaced. With --create they come anyway.
+    #[arg(long, help_heading = "Choices", conflicts_with = "data_only")]
+    pub(in crate::cli) database_settings: bool,
     /// Load rows into tables that are there, with the same columns and no rows
     ///
     /// Triggers and foreign keys do not act on them; that every foreign key of
     /// the target holds is checked afterwards. Any table that has rows already
-    /// or other columns is named, and nothing is done.
+    /// or other columns is named, and nothing is done. The tables are locked
+    /// against writers meanwhile, and all rows come in one transaction.
     #[arg(long, help_heading = "Choices", conflicts_with_all = ["swap", "create", "schema_only"])]
     pub(in crate::cli) data_only: bool,
     /// Restore the schema without rows; nothing is compared then

@@ -8,11 +8,13 @@ use super::session::Session;
 use crate::format::manifest::{Enum, ForeignKey, Name, Source, Table};
 
 mod columns;
+mod database;
 mod keys;
 mod large_objects;
 pub(super) mod relations;
 mod sequences;
 
+pub use database::read_properties;
 pub use large_objects::{
     LARGE_OBJECT_BATCH, LARGE_OBJECT_HEAD, LargeObject, count_large_objects, large_objects,
     read_large_object,
@@ -133,10 +135,13 @@ async fn read_source(session: &Session) -> Result<Source, PgError> {
          FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     );
     let row = one(session, "reading the facts of the database", &sql, &[]).await?;
+    let database: String = get(&row, "database")?;
+    let properties = read_properties(session, &database).await?;
     Ok(Source {
+        properties: Some(properties),
         server_version: get(&row, "version")?,
         server_version_num: u64::from(version),
-        database: get(&row, "database")?,
+        database,
         encoding: get(&row, "encoding")?,
         collate: get(&row, "collate")?,
         ctype: get(&row, "ctype")?,
@@ -233,12 +238,6 @@ async fn read_places(session: &Session, tables: &[u32]) -> Result<HashMap<u32, P
 /// What else a database has that neither the schema nor the rows hold.
 async fn other_notes(session: &Session) -> Result<Vec<String>, PgError> {
     let sql = "
-        SELECT 'settings made for the database or for roles in it (ALTER DATABASE ... SET) are \
-                not in the archive' AS note
-        WHERE EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s
-                      JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
-                      WHERE d.datname = pg_catalog.current_database())
-        UNION ALL
         SELECT 'the database has no schema public, and a new one has: it will be there after a \
                 restore'
         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public')";
