@@ -253,3 +253,20 @@ impl Progress for Within<'_> {
         self.0.interrupted()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_looked_at_first() {
+        let dir = tempfile::tempdir().unwrap();
+        check_room(dir.path(), 1).unwrap();
+        match check_room(dir.path(), 1 << 60) {
+            Err(RescueError::NoRoom { needed, free, .. }) => {
+                assert!(needed > 1 << 60 && free > 0 && free < needed);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -432,3 +432,22 @@ fn normal(path: &Path) -> Option<PathBuf> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_out_are_none() {
+        let plain = |path: &str| normal(Path::new(path)).map(|path| path.display().to_string());
+        assert_eq!(plain("a/./b/../c").as_deref(), Some("a/c"));
+        assert_eq!(plain("a/../../b"), None);
+        assert_eq!(plain("/a"), None);
+    }
+
+    #[test]
+    fn names_of_wal() {
+        assert!(is_wal("00000001000000000000000A"));
+        assert!(!is_wal("00000002.history") && !is_wal("00000001000000000000000A.partial"));
+    }
+}

@@ -56,7 +56,10 @@ fn each(
     progress: &dyn Progress,
     mut tell: impl FnMut(&str),
 ) {
-    let (redo, timeline) = control.redo();
+    let label = std::fs::read_to_string(keeper.folder().join("data/backup_label")).ok();
+    let start = label.as_deref().and_then(start_of_backup);
+    // Of a base backup recovery begins where the label says.
+    let (redo, timeline) = start.unwrap_or_else(|| control.redo());
     let mut command = keeper.program("pg_waldump");
     command.arg("-r").arg(kind).arg("-t").arg(timeline).arg("-s").arg(redo);
     command.arg("-p").arg(keeper.folder().join("data/pg_wal")).env("TZ", "UTC");
@@ -75,4 +78,24 @@ fn each(
     // Where it is not at its end, nobody listens any more.
     _ = child.kill();
     _ = child.wait();
+}
+
+/// `START WAL LOCATION: 0/2000028 (file ...)` and `START TIMELINE: 1`.
+fn start_of_backup(label: &str) -> Option<(&str, &str)> {
+    let from = between(label, "START WAL LOCATION: ", " ")?;
+    let timeline = label.lines().find_map(|line| line.strip_prefix("START TIMELINE: "))?;
+    Some((from, timeline.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_base_backup_begins() {
+        let label = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\n\
+                     CHECKPOINT LOCATION: 0/2000060\nSTART TIMELINE: 3\n";
+        assert_eq!(start_of_backup(label), Some(("0/2000028", "3")));
+        assert_eq!(start_of_backup("nonsense"), None);
+    }
 }

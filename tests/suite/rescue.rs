@@ -682,6 +682,43 @@ fn a_tablespace_that_the_wal_makes() {
     assert_eq!(traces(&space), before);
 }
 
+/// `pg_basebackup` while rows are written: `backup_label` says where recovery begins, and a list of
+/// tablespaces takes the place of links.
+#[test]
+fn base_backups() {
+    for major in [14, 18] {
+        let place = Place::new();
+        let spaces = Place::new();
+        let space = spaces.work.path().join("fast");
+        let server = durable(major);
+        std::fs::create_dir(&space).unwrap();
+        if std::fs::metadata(server.socket_dir()).unwrap().uid() == 65534 {
+            ok(Command::new("chown").arg("65534").arg(&space));
+        }
+        server.createdb("shop");
+        server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", space.display()));
+        server
+            .psql("shop", "CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 1000) AS i");
+        let mut backup = server.tool("pg_basebackup");
+        ok(backup.args(["-Ft", "-X", "fetch", "-c", "fast", "-D"]).arg(place.path("backup")));
+        server.psql("shop", "TRUNCATE t");
+        let before = traces(&space);
+        let base = place.path("backup/base.tar");
+        let lost = place.rescue(&base, &["-o", "a.pgark"]);
+        assert!(lost.stderr.contains("tablespace fast is missing"), "{}", lost.stderr);
+        let oid = server.psql("postgres", "SELECT oid FROM pg_tablespace WHERE spcname = 'fast'");
+        std::fs::create_dir(place.path("space")).unwrap();
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xf").arg(place.path(&format!("backup/{oid}.tar")));
+        ok(unpack.arg("-C").arg(place.path("space")));
+        let map = format!("{}={}", space.display(), place.path("space").display());
+        let json = place.json(&base, 0, &["-o", "a.pgark", "--map", &map]);
+        assert_eq!(json["replayed"], true, "{json}");
+        assert_eq!(place.cat("a.pgark", "t").lines().count(), 1000);
+        assert_eq!(traces(&space), before, "the tablespace of the server was touched");
+    }
+}
+
 #[test]
 fn without_its_wal() {
     let place = Place::stopped(17);
@@ -707,6 +744,13 @@ fn without_its_wal() {
     let json = place.json(&place.old(), 0, &["-o", "c.pgark", "--map", "/nowhere/wal=wal"]);
     assert_eq!(json["doubts"], serde_json::json!([]));
     place.assert_equal("c.pgark", "b.pgark");
+    // By a relative link, in the folder and in a tar.
+    std::fs::remove_file(&wal).unwrap();
+    std::os::unix::fs::symlink("../wal", &wal).unwrap();
+    place.json(&place.old(), 0, &["-o", "d.pgark"]);
+    place.json(&tar(&place, "v.tar", &["old", "wal"]), 0, &["-o", "e.pgark"]);
+    let lost = place.rescue(&tar(&place, "w.tar", &["old"]), &["-o", "f.pgark"]);
+    assert!(lost.stderr.contains("pg_wal to ../wal"), "{}", lost.stderr);
 }
 
 /// A server that does not come up: why, and what to try.
