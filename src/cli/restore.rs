@@ -85,7 +85,8 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     let restored = Restored::new(file, &described, &report).after(safety.as_deref());
     context.report(typed.json, &restored);
     if !typed.json && (!clean || !printer.is_quiet()) {
-        printer.result(&words(file, &described, &report, printer.out_paint()));
+        let name = if typed.create.is_some() { described } else { job.reached.name() };
+        printer.result(&words(file, &name, &report, printer.out_paint()));
         if let Some(path) = &safety {
             printer.result(&format!("  the old data is in {}\n", near(path)));
         }
@@ -168,7 +169,7 @@ fn one(mut problems: Vec<RestoreError>) -> RestoreError {
 
 /// What will be done, for people.
 fn plan_words(plan: &Plan) -> String {
-    let mut out = format!("Plan for {}:\n", plan.server);
+    let mut out = wrapped(&format!("Plan for {}:", plan.server), "", "  ");
     for (at, step) in plan.steps.iter().enumerate() {
         out.push_str(&wrapped(step, &format!("  {}. ", at + 1), "     "));
     }
