@@ -99,7 +99,7 @@ fn compare(
     let (with, mut there, _open): (String, Box<dyn There>, _) = match other {
         Other::Archive(archive) => (typed.with.clone(), archive, None),
         Other::Live(reached) => {
-            let described = reached.params.describe();
+            let described = reached.name();
             let pg_dump = typed.pg_dump.clone().or_else(|| reached.pg_dump.clone());
             let pg_dump = pg_dump.unwrap_or_default();
             let live = LiveOptions {

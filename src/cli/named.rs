@@ -102,11 +102,15 @@ impl Context {
     ) -> Result<Reached, Failure> {
         self.about(&profile);
         let reached = Reached::of(profile)?;
-        self.printer.message(&format!("{}: {}", reached.name(), reached.params.describe()));
-        if let (Some(typed), Some(profile)) = (typed, &reached.profile) {
-            let file = units::near(&profile.file);
+        if let Some(profile) = &reached.profile {
+            let other = typed.map_or_else(String::new, |typed| {
+                format!("; dbname={typed} means a database of that name")
+            });
             self.printer.message(&format!(
-                "  ({typed} is a profile of {file}; a database of that name is dbname={typed})"
+                "profile {} ({}{other}):\n  {}",
+                profile.name,
+                units::near(&profile.file),
+                reached.params.describe()
             ));
         }
         if let Some(connected) = &reached.connected {
@@ -138,7 +142,11 @@ impl Context {
 /// The latest archive of a profile.
 pub(super) fn latest(profile: &Profile) -> Result<PathBuf, Failure> {
     let path = profile.dir.join(latest_name(&series(&profile.name)));
-    if path.exists() { Ok(path) } else { Err(Failure::NoLatest(profile.name.clone(), path)) }
+    if path.exists() {
+        Ok(units::near(&path).into())
+    } else {
+        Err(Failure::NoLatest(profile.name.clone(), path))
+    }
 }
 
 /// What profiles stand in, for messages: the file that was found, or that none was.

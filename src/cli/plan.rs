@@ -8,7 +8,7 @@ use crate::restore::{Plan, Step};
 
 /// All of it, for people.
 pub(super) fn words(plan: &Plan) -> String {
-    let mut out = format!("Plan for {}:\n", plan.server);
+    let mut out = wrapped(&format!("Plan for {}:", plan.server), "", "  ");
     for (at, step) in plan.steps.iter().enumerate() {
         out.push_str(&wrapped(&step_words(step), &format!("  {}. ", at + 1), "     "));
     }

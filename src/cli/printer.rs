@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::redact::Redactor;
+use super::render::folded;
 
 /// How a piece of text is set off, where the terminal can. Never the only carrier of meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +62,8 @@ pub(super) struct Printer {
     gone: AtomicBool,
     failed: Mutex<Option<io::Error>>,
     redactor: Redactor,
+    /// How wide standard error is, if it is a terminal.
+    columns: Option<usize>,
 }
 
 impl Printer {
@@ -73,6 +76,10 @@ impl Printer {
             gone: AtomicBool::new(false),
             failed: Mutex::new(None),
             redactor,
+            columns: rustix::termios::tcgetwinsize(io::stderr())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                .filter(|columns| *columns >= 40),
         }
     }
 
@@ -154,6 +161,9 @@ impl Printer {
         let mut text = self.redactor.redact(text);
         if !text.ends_with('\n') {
             text.push('\n');
+        }
+        if let Some(width) = self.columns {
+            text = text.lines().map(|line| folded(line, width)).collect();
         }
         _ = io::stderr().lock().write_all(text.as_bytes());
     }

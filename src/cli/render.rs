@@ -53,12 +53,26 @@ pub(super) fn headed(subject: &str, words: &str) -> String {
 
 /// `words` in lines of the width of a terminal: the first after `first`, the others after `more`.
 pub(super) fn wrapped(words: &str, first: &str, more: &str) -> String {
+    broken(words, first, more, WIDTH)
+}
+
+/// A line in lines of this width, the second and further ones set in.
+pub(super) fn folded(line: &str, width: usize) -> String {
+    if wide(line) <= width {
+        return format!("{line}\n");
+    }
+    let text = line.trim_start_matches(' ');
+    let blank = line.get(..line.len() - text.len()).unwrap_or_default();
+    broken(text, blank, &format!("{blank}  "), width)
+}
+
+fn broken(words: &str, first: &str, more: &str, columns: usize) -> String {
     let mut out = first.to_owned();
     let mut column = wide(first);
     let mut fresh = true;
     for word in words.split(' ') {
         let width = wide(word);
-        if !fresh && column + 1 + width > WIDTH {
+        if !fresh && column + 1 + width > columns {
             _ = write!(out, "\n{more}");
             column = wide(more);
             fresh = true;
@@ -411,6 +425,9 @@ mod tests {
         assert_eq!(out.matches("word").count(), 30);
         let out = wrapped(long.trim(), "  1. ", "     ");
         assert!(out.starts_with("  1. word") && out.contains("\n     word"), "{out}");
+        let out = folded(&format!("  {}", long.trim()), 40);
+        assert!(out.starts_with("  word") && out.contains("\n    word"), "{out}");
+        assert!(out.lines().all(|line| line.len() <= 40), "{out}");
         // A word that fits nowhere stays whole; colours take no room.
         let path = "/".repeat(100);
         assert_eq!(wrapped(&path, "", ""), format!("{path}\n"));

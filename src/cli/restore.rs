@@ -86,7 +86,8 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     let restored = Restored::new(file, &described, &report).after(safety.as_deref());
     context.report(typed.json, &restored);
     if !typed.json && (!clean || !printer.is_quiet()) {
-        printer.result(&words(file, &described, &report, printer.out_paint()));
+        let name = if typed.create.is_some() { described } else { job.reached.name() };
+        printer.result(&words(file, &name, &report, printer.out_paint()));
         if let Some(path) = &safety {
             printer.result(&format!("  the old data is in {}\n", near(path)));
         }

@@ -196,7 +196,12 @@ fn words(name: &Name, qualified: bool) -> (String, String) {
         }
         lower = c.is_lowercase() || c.is_numeric();
     }
-    let one = one.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut one: Vec<&str> = one.split_whitespace().collect();
+    // `user_old` are not user olds.
+    if one.len() > 1 && one.last().is_some_and(|last| ["old", "new"].contains(last)) {
+        one.rotate_right(1);
+    }
+    let one = one.join(" ");
     let many = plural(&one);
     if qualified {
         return (format!("{}.{one}", name.schema), format!("{}.{many}", name.schema));
@@ -239,6 +244,8 @@ mod tests {
             ("blogCategory", "blog category", "blog categories"),
             ("UserKey", "user key", "user keys"),
             ("images", "images", "images"),
+            ("user_key_old", "old user key", "old user keys"),
+            ("old", "old", "olds"),
             ("address", "address", "addresses"),
             ("metadata", "metadata", "metadata"),
             ("ហាង", "ហាង", "ហាង"),

@@ -77,15 +77,7 @@ impl Project {
 
     /// A script that does this to the server: `pg_ctl` as whoever owns it.
     pub(crate) fn server_script(&self, name: &str, action: &str) -> String {
-        let (data, ctl) = (self.server.socket_dir().join("data"), bin_dir(17).join("pg_ctl"));
-        let text = format!(
-            "#!/bin/bash\nset -eu\ndata={}\nowner=$(stat -c %U \"$data\")\n\
-             as=(); [ \"$(id -u)\" != 0 ] || as=(runuser -u \"$owner\" --)\n\
-             cd /\n\"${{as[@]}}\" {} -D \"$data\" -m fast -l \"${{data%/*}}/log\" {action} >/dev/null\n",
-            data.display(),
-            ctl.display(),
-        );
-        self.script(name, &text)
+        self.script(name, &server_script(&self.server, action))
     }
 
     fn script(&self, name: &str, text: &str) -> String {
@@ -121,6 +113,18 @@ fn a_restart_loses_nothing() {
     std::thread::sleep(std::time::Duration::from_millis(1500));
     ok(&mut it.pgark(&["guard", "staging", "--max-age", "1s", "--", "true"]));
     assert_eq!(it.archives().len(), 2);
+}
+
+/// A script that does this to a server: `pg_ctl` as whoever owns it.
+pub(crate) fn server_script(server: &Server, action: &str) -> String {
+    let (data, ctl) = (server.socket_dir().join("data"), bin_dir(server.major()).join("pg_ctl"));
+    format!(
+        "#!/bin/bash\nset -eu\ndata={}\nowner=$(stat -c %U \"$data\")\n\
+         as=(); [ \"$(id -u)\" != 0 ] || as=(runuser -u \"$owner\" --)\n\
+         cd /\n\"${{as[@]}}\" {} -D \"$data\" -m fast -l \"${{data%/*}}/log\" {action} >/dev/null\n",
+        data.display(),
+        ctl.display(),
+    )
 }
 
 /// The commands under "How to bring it back", a line each.

@@ -5,15 +5,20 @@
 //! print on both channels. Sizes, times, dates and digests may differ; a line `...` stands for any lines.
 //! `PGARK_BLESS=1` writes what was printed into the page where it differs.
 //!
+//! A block of `toml` that begins with `# pgark.toml` is written to that file; `/run/postgresql` in it
+//! stands for the server's socket. `docker compose restart db` restarts the server.
+//!
 //! Each page has a server of its own with the sample in database `shop`, an empty folder to work in, and
 //! libpq's environment set to that server.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regex_lite::Regex;
 
 use crate::PGARK;
+use crate::guard::server_script as restart_script;
 use crate::roundtrip::load_sample;
 use crate::support::{Server, bin_dir, root, run};
 
@@ -64,8 +69,6 @@ impl Same {
             (r"\b[0-9a-f]{64}\b", "DIGEST"),
             (r"\b[0-9a-f]{12}\b", "DIGEST"),
             (r"\b[0-9A-F]+/[0-9A-F]+\b", "LSN"),
-            (r"/tmp/\.?\w+/", "/srv/shop/"),
-            (r"on socket \S+", "on socket /run/postgresql/.s.PGSQL.5432"),
             (r"PostgreSQL \d+\.\d+( \([^)]*\))?", "SERVER"),
             (r"\d+(\.\d+)? (s|ms|min)\b", "TIME"),
             (r"\d[\d,]*(\.\d+)? (B|KiB|MiB|bytes)\b", "SIZE"),
@@ -134,13 +137,27 @@ fn follow(name: &str) {
     let same = Same::new();
     let mut written: Vec<String> = Vec::new();
     let (mut at, mut code, mut differ) = (0, 0, Vec::new());
+    if let Some((_, block)) = text.split_once("```toml\n# pgark.toml\n") {
+        let (block, _) = block.split_once("```").expect("an end of the block");
+        let socket = server.socket_dir().display().to_string();
+        let block = block.replace("/run/postgresql", &socket);
+        std::fs::write(here.path().join("pgark.toml"), block).unwrap();
+    }
+    let docker = stand_in(&server);
     for step in steps(&page) {
         written.extend(page[at..step.from].iter().map(ToString::to_string));
         at = step.to;
-        let ran =
-            run(&mut shell(&server, here.path(), &format!("(exit {code}); {}", step.command)));
+        let ran = run(&mut shell(
+            &server,
+            docker.path(),
+            here.path(),
+            &format!("(exit {code}); {}", step.command),
+        ));
         code = ran.code.unwrap_or(255);
-        let lines = ran.stdout.lines().filter(|line| !of_this_machine(line));
+        let anywhere = ran.stdout.replace(&here.path().display().to_string(), "/srv/shop");
+        let socket = server.socket_dir().display().to_string();
+        let anywhere = anywhere.replace(&socket, "/run/postgresql");
+        let lines = anywhere.lines().filter(|line| !of_this_machine(line));
         let printed: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
         let said = &page[step.from..step.to];
         if same.told(said, &printed) {
@@ -162,16 +179,27 @@ fn follow(name: &str) {
     }
 }
 
+/// A folder with a `docker` that restarts this server, whatever is asked of it.
+fn stand_in(server: &Server) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker");
+    std::fs::write(&path, restart_script(server, "-w restart")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
 /// A shell in which `pgark` and the server's programs are found.
-fn shell(server: &Server, here: &Path, line: &str) -> Command {
+fn shell(server: &Server, docker: &Path, here: &Path, line: &str) -> Command {
     let mut command = Command::new("bash");
     // One channel for both, as on a terminal.
     command.arg("-c").arg(format!("exec 2>&1; {line}")).current_dir(here);
     server.environment(&mut command);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = Path::new(PGARK).parent().unwrap().to_owned();
-    let dirs: Vec<PathBuf> =
-        [own, bin_dir(server.major())].into_iter().chain(std::env::split_paths(&path)).collect();
+    let dirs: Vec<PathBuf> = [own, docker.to_owned(), bin_dir(server.major())]
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .collect();
     command.env("PATH", std::env::join_paths(dirs).unwrap()).env("HOME", here);
     command.env("COLUMNS", "80").env_remove("PGARK_CONFIG");
     command
@@ -192,7 +220,12 @@ macro_rules! guides {
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
+            files.retain(|name| name != "README.md");
             files.sort();
+            let index = std::fs::read_to_string(root().join("docs/guides/README.md")).unwrap();
+            for name in &files {
+                assert!(index.contains(&format!("({name})")), "README.md does not lead to {name}");
+            }
             let mut listed = [$($file),*];
             listed.sort_unstable();
             assert_eq!(files, listed);
@@ -201,12 +234,14 @@ macro_rules! guides {
 }
 
 guides! {
+    after_a_restart "after-a-restart.md"
     by_hand "by-hand.md"
     damaged_archive "damaged-archive.md"
     first_backup "first-backup.md"
     lost_images "lost-images.md"
     restoring "restoring.md"
     risky_step "risky-step.md"
+    staging_to_production "staging-to-production.md"
     surviving_volume "surviving-volume.md"
 }
 

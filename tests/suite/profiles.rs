@@ -118,7 +118,7 @@ fn an_archive_of_a_profile() {
             "{}",
             ran.stdout
         );
-        let said = "a database of that name is dbname=sit)";
+        let said = "; dbname=sit means a database of that name):";
         assert!(ran.stderr.contains(said) && ran.stderr.contains("pgark.toml"), "{}", ran.stderr);
         let inspected = json(&it.ok(&["inspect", "staging", "--json"]));
         assert_eq!(inspected["source"]["profile"], "staging");
