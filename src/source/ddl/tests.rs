@@ -237,6 +237,36 @@ fn the_order_of_rows() {
     assert!(found.set_order(&Name::new("s", "u"), &[]).is_err());
 }
 
+/// Guards against what every dump says twice being read in one place alone.
+#[test]
+fn what_follows_from_something_else() {
+    let found = declare(
+        "CREATE TYPE s.a_range AS RANGE (subtype = text); CREATE TYPE s.span AS RANGE (subtype = text);
+        CREATE TABLE s.a (k integer, m s.a_multirange, n s.span_multirange, d integer DEFAULT 1);
+        CREATE TABLE s.b (d integer DEFAULT 2);
+        CREATE TABLE s.c (own integer) INHERITS (s.a, s.b);
+        CREATE TABLE s.e () INHERITS (s.b, s.b);
+        ALTER TABLE ONLY s.a ADD CONSTRAINT p PRIMARY KEY (k);
+        ALTER TABLE s.b ADD CONSTRAINT here CHECK (d > 0) NO INHERIT;
+        ALTER TABLE s.b ADD CONSTRAINT all_of_them CHECK (d > 1) NOT VALID;
+        ALTER TABLE ONLY s.b ADD CONSTRAINT alone CHECK (d > 2);
+        CREATE SEQUENCE s.down INCREMENT BY -2 MINVALUE -9 MAXVALUE 7;
+        CREATE SEQUENCE s.up MINVALUE 3;",
+    )
+    .unwrap();
+    let [a, _, c, e] = found.tables.as_slice() else { panic!() };
+    assert!(a.columns[0].not_null && !c.columns[0].not_null);
+    assert_eq!(a.columns[2].base.kind, TypeKind::Multirange);
+    // Parents that do not agree.
+    assert_eq!(c.columns[3].default, None);
+    assert_eq!(e.columns[0].default.as_deref(), Some("2"));
+    let checks: Vec<(&str, bool)> =
+        c.checks.iter().map(|check| (check.name.as_str(), check.validated)).collect();
+    assert_eq!(checks, [("all_of_them", false)]);
+    let starts: Vec<i64> = found.sequences.iter().map(|sequence| sequence.start).collect();
+    assert_eq!(starts, [7, 3]);
+}
+
 /// Guards against names and values in the right place by chance.
 #[test]
 fn versions_in_comments() {
