@@ -211,6 +211,22 @@ fn references_to_what_is_not_there_are_told() {
     assert_eq!(found.notes, [told]);
 }
 
+/// Guards against settings of a role in the database being lost in silence.
+#[test]
+fn settings_of_roles_are_told() {
+    for sql in [
+        "ALTER ROLE me IN DATABASE shop SET work_mem TO '1MB';",
+        "ALTER DATABASE shop SET \"TimeZone\" TO 'UTC';",
+    ] {
+        assert_eq!(declare(sql).unwrap().notes.len(), 1, "{sql}");
+    }
+    for sql in
+        ["ALTER DATABASE shop OWNER TO me;", "ALTER USER MAPPING FOR me SERVER s OPTIONS (a 'b');"]
+    {
+        assert!(declare(sql).unwrap().notes.is_empty(), "{sql}");
+    }
+}
+
 /// Guards against an order of columns that is not the rows'.
 #[test]
 fn the_order_of_rows() {
