@@ -194,30 +194,40 @@ impl Declarations {
             "SEQUENCE" => self.alter_sequence(at),
             "DOMAIN" => self.alter_domain(at),
             "DATABASE" => self.alter_database(at),
+            "ROLE" | "USER" => {
+                at.name()?;
+                if at.are(&["in", "database"]) {
+                    self.settings();
+                }
+                Ok(())
+            }
             "TYPE" => {
                 at.written()?;
                 if at.is("owner") { Ok(()) } else { Err(here.unexpected("OWNER TO")) }
             }
             "AGGREGATE" | "COLLATION" | "CONVERSION" | "DEFAULT" | "EVENT" | "EXTENSION"
             | "FUNCTION" | "GROUP" | "LANGUAGE" | "LARGE" | "MATERIALIZED" | "OPERATOR"
-            | "POLICY" | "PROCEDURAL" | "PROCEDURE" | "PUBLICATION" | "ROLE" | "ROUTINE"
-            | "RULE" | "SCHEMA" | "SERVER" | "STATISTICS" | "SUBSCRIPTION" | "TABLESPACE"
-            | "TEXT" | "TRIGGER" | "USER" | "VIEW" => Ok(()),
+            | "POLICY" | "PROCEDURAL" | "PROCEDURE" | "PUBLICATION" | "ROUTINE" | "RULE"
+            | "SCHEMA" | "SERVER" | "STATISTICS" | "SUBSCRIPTION" | "TABLESPACE" | "TEXT"
+            | "TRIGGER" | "VIEW" => Ok(()),
             _ => Err(here.unexpected("what pg_dump alters")),
         }
     }
 
     fn alter_database(&mut self, at: &mut Cursor<'_>) -> Result<(), DdlError> {
         at.name()?;
-        let role_or_database = at.is("set") && !at.are(&["set", "tablespace"]);
-        if role_or_database {
-            self.notes.insert(
-                "settings made for the database or for roles in it (ALTER DATABASE ... SET) are \
-                 not in the archive"
-                    .to_owned(),
-            );
+        if at.is("set") && !at.are(&["set", "tablespace"]) {
+            self.settings();
         }
         Ok(())
+    }
+
+    fn settings(&mut self) {
+        self.notes.insert(
+            "settings made for the database or for roles in it (ALTER DATABASE ... SET) are not in \
+             the archive"
+                .to_owned(),
+        );
     }
 
     /// Calls of functions that a dump has.

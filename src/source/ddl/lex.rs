@@ -240,6 +240,9 @@ mod tests {
                 (Symbol(b';'), ";"),
             ]
         );
+        // A string with escapes may go on behind a line end, another may not.
+        assert_eq!(all("E'a' \n '\\'' b"), [(String, "E'a' \n '\\''"), (Word, "b")]);
+        assert_eq!(all("E'a' '\\' b").len(), 3);
         // What is not closed goes to the end, once.
         for open in ["'a", "E'a\\", "\"a", "$a$ b", "/* a"] {
             assert!(all(open).len() <= 1, "{open}");

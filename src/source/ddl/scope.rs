@@ -277,6 +277,8 @@ mod tests {
             ("character varying(40)", "pg_catalog.varchar", 44),
             ("character varying", "pg_catalog.varchar", -1),
             ("character(4)[]", "pg_catalog._bpchar", 8),
+            ("character", "pg_catalog.bpchar", 5),
+            ("bit", "pg_catalog.bit", 1),
             ("bpchar", "pg_catalog.bpchar", -1),
             ("\"char\"", "pg_catalog.char", -1),
             ("\"bit\"", "pg_catalog.bit", -1),

@@ -211,6 +211,22 @@ fn references_to_what_is_not_there_are_told() {
     assert_eq!(found.notes, [told]);
 }
 
+/// Guards against settings of a role in the database being lost in silence.
+#[test]
+fn settings_of_roles_are_told() {
+    for sql in [
+        "ALTER ROLE me IN DATABASE shop SET work_mem TO '1MB';",
+        "ALTER DATABASE shop SET \"TimeZone\" TO 'UTC';",
+    ] {
+        assert_eq!(declare(sql).unwrap().notes.len(), 1, "{sql}");
+    }
+    for sql in
+        ["ALTER DATABASE shop OWNER TO me;", "ALTER USER MAPPING FOR me SERVER s OPTIONS (a 'b');"]
+    {
+        assert!(declare(sql).unwrap().notes.is_empty(), "{sql}");
+    }
+}
+
 /// Guards against an order of columns that is not the rows'.
 #[test]
 fn the_order_of_rows() {
@@ -235,6 +251,36 @@ fn the_order_of_rows() {
         assert!(error.contains("of s.t is not declared before \"the rows of s.t\""), "{error}");
     }
     assert!(found.set_order(&Name::new("s", "u"), &[]).is_err());
+}
+
+/// Guards against what every dump says twice being read in one place alone.
+#[test]
+fn what_follows_from_something_else() {
+    let found = declare(
+        "CREATE TYPE s.a_range AS RANGE (subtype = text); CREATE TYPE s.span AS RANGE (subtype = text);
+        CREATE TABLE s.a (k integer, m s.a_multirange, n s.span_multirange, d integer DEFAULT 1);
+        CREATE TABLE s.b (d integer DEFAULT 2);
+        CREATE TABLE s.c (own integer) INHERITS (s.a, s.b);
+        CREATE TABLE s.e () INHERITS (s.b, s.b);
+        ALTER TABLE ONLY s.a ADD CONSTRAINT p PRIMARY KEY (k);
+        ALTER TABLE s.b ADD CONSTRAINT here CHECK (d > 0) NO INHERIT;
+        ALTER TABLE s.b ADD CONSTRAINT all_of_them CHECK (d > 1) NOT VALID;
+        ALTER TABLE ONLY s.b ADD CONSTRAINT alone CHECK (d > 2);
+        CREATE SEQUENCE s.down INCREMENT BY -2 MINVALUE -9 MAXVALUE 7;
+        CREATE SEQUENCE s.up MINVALUE 3;",
+    )
+    .unwrap();
+    let [a, _, c, e] = found.tables.as_slice() else { panic!() };
+    assert!(a.columns[0].not_null && !c.columns[0].not_null);
+    assert_eq!(a.columns[2].base.kind, TypeKind::Multirange);
+    // Parents that do not agree.
+    assert_eq!(c.columns[3].default, None);
+    assert_eq!(e.columns[0].default.as_deref(), Some("2"));
+    let checks: Vec<(&str, bool)> =
+        c.checks.iter().map(|check| (check.name.as_str(), check.validated)).collect();
+    assert_eq!(checks, [("all_of_them", false)]);
+    let starts: Vec<i64> = found.sequences.iter().map(|sequence| sequence.start).collect();
+    assert_eq!(starts, [7, 3]);
 }
 
 /// Guards against names and values in the right place by chance.
