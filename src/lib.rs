@@ -35,6 +35,7 @@ pub mod export;
 pub mod extract;
 pub mod format;
 pub mod io;
+pub mod merge;
 pub mod progress;
 pub mod repair;
 pub mod verify;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::Context;
 use super::args::Inspect;
-use super::cat::open;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Inspected, InspectedTable, Sizes};
@@ -15,14 +14,18 @@ use super::render::{Align, columns};
 use super::units::{count, counted, moment, percent, size};
 use crate::format::index::IndexError;
 use crate::format::manifest::{ForeignKey, Key, Manifest, Match, Table, TableData, TableKind};
-use crate::format::reader::{Archive, ReadError};
+use crate::format::reader::{Archive, OpenError, ReadError};
+use crate::format::thin;
 use crate::format::ustar::EntryKind;
 
 /// Runs it.
 pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
     let found = context.archive(&typed.file)?;
     let path = found.as_path();
-    let archive = open(path)?;
+    let archive = thin::open(path, &typed.bases.base)
+        .map_err(OpenError::Io)
+        .and_then(Archive::from_file)
+        .map_err(|error| Failure::Open(path.to_owned(), error))?;
     let manifest = archive.manifest();
     let read = |error: IndexError| Failure::Read(path.to_owned(), ReadError::Index(error));
     let sizes = sizes(&archive).map_err(read)?;

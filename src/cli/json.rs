@@ -6,6 +6,7 @@
 mod checked;
 mod created;
 mod guarded;
+mod merging;
 mod restored;
 mod shelves;
 
@@ -26,6 +27,7 @@ use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use checked::{Checked, Drilled};
 pub(super) use created::Created;
 pub(super) use guarded::Guarded;
+pub(super) use merging::Merging;
 pub(super) use restored::Restored;
 pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
 

@@ -20,6 +20,7 @@ mod interrupt;
 mod json;
 mod leaving;
 mod list;
+mod merge;
 mod named;
 mod names;
 mod printer;
@@ -93,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
+        Verb::Merge(typed) => merge::run(typed, &context),
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
@@ -131,6 +133,7 @@ impl Context {
             Verb::Check(typed) => typed.json.then_some(("check", typed.against.as_deref())),
             Verb::Drill(typed) => typed.json.then_some(("drill", Some(typed.file.as_path()))),
             Verb::Inspect(typed) => typed.json.then_some(("inspect", Some(typed.file.as_path()))),
+            Verb::Merge(typed) => typed.json.then_some(("merge", Some(typed.file.as_path()))),
             Verb::Repair(typed) => typed.json.then_some(("repair", Some(typed.file.as_path()))),
             Verb::Export(typed) => typed.json.then_some(("export", Some(typed.file.as_path()))),
             Verb::Extract(typed) => typed.json.then_some(("extract", Some(typed.file.as_path()))),

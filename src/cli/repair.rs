@@ -26,6 +26,7 @@ pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
         overwrite: typed.force,
         memory: typed.memory,
         salvage: typed.salvage,
+        bases: typed.bases.base.clone(),
     };
     let bars = context.bars();
     let began = Instant::now();

@@ -170,6 +170,8 @@ impl Job {
             parity: Some(Protection::default()),
             // What is there may be what the rules are no longer about.
             rules: None,
+            // What is there may be all that is left: it stands alone.
+            base: None,
         };
         context.printer.message(&format!("saving what is there now to {}", output.display()));
         match save(&options, context) {

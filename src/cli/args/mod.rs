@@ -14,6 +14,7 @@ mod help;
 mod profile;
 mod reading;
 mod restore;
+mod thin;
 mod verify;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(super) use self::help::{Completions, Help, Man, Topic};
 pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::restore::{Constraints, Restore};
+pub(super) use self::thin::{Bases, Merge};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
 
 /// Everything that can be typed.
@@ -104,6 +106,7 @@ pub(super) enum Verb {
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),
+    Merge(Merge),
     Export(Export),
     Extract(Extract),
     Rules(Rules),
