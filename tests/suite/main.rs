@@ -34,6 +34,7 @@ mod rules;
 mod servers;
 mod stable;
 mod swap;
+mod thin;
 mod throwaway;
 mod traps_reading;
 mod traps_restoring;
