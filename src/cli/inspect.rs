@@ -55,6 +55,7 @@ pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
                 ok: true,
                 format: manifest.version,
                 features: &manifest.features,
+                bases: manifest.bases.iter().map(Into::into).collect(),
                 created: manifest.created,
                 tool: &manifest.tool,
                 manifest: archive.seal().manifest.digest.to_string(),
@@ -136,6 +137,12 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
         ),
     );
     fact("Schema by", source.pg_dump_version.clone());
+    for base in manifest.bases.iter().filter(|base| base.objects > 0) {
+        let taken = counted(base.objects, "object", "objects");
+        let made = moment(base.created);
+        fact("Thin, needs", format!("the archive of {made}, for {taken} of {}", size(base.bytes)));
+        fact("", format!("manifest {}", base.manifest));
+    }
     if let Some(profile) = &source.profile {
         fact("Profile", profile.clone());
     }

@@ -177,6 +177,7 @@ pub(super) struct Inspected<'a> {
     pub(super) ok: bool,
     pub(super) format: u64,
     pub(super) features: &'a [String],
+    pub(super) bases: Vec<InspectedBase>,
     pub(super) created: u64,
     pub(super) tool: &'a str,
     pub(super) manifest: String,
@@ -188,6 +189,23 @@ pub(super) struct Inspected<'a> {
     pub(super) large_objects: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rules: Option<&'a crate::format::rules::Rules>,
+}
+
+/// What a thin archive is based on.
+#[derive(Serialize)]
+pub(super) struct InspectedBase {
+    manifest: String,
+    created: u64,
+    length: u64,
+    objects: u64,
+    bytes: u64,
+}
+
+impl From<&crate::format::manifest::Base> for InspectedBase {
+    fn from(base: &crate::format::manifest::Base) -> Self {
+        let crate::format::manifest::Base { manifest, created, length, objects, bytes } = *base;
+        Self { manifest: manifest.to_string(), created, length, objects, bytes }
+    }
 }
 
 /// Sizes in bytes, and how many there are.

@@ -128,6 +128,22 @@ fn verdict(archive: &Shelved, now: u64) -> (Style, String) {
     }
 }
 
+/// What an archive is based on: the file's name, where it is in the same folder.
+fn thin(archive: &Shelved, shelf: &Shelf) -> String {
+    let Some(base) = archive.facts.as_ref().ok().and_then(|facts| facts.base) else {
+        return String::new();
+    };
+    let is =
+        |other: &&Shelved| other.facts.as_ref().is_ok_and(|facts| facts.identity.manifest == base);
+    match shelf.archives.iter().find(is) {
+        Some(other) => {
+            let name = other.path.file_name().unwrap_or_default().to_string_lossy();
+            format!(" (thin, on {name})")
+        }
+        None => " (thin, on an archive that is not here)".to_owned(),
+    }
+}
+
 fn words(looked: &Looked, now: u64, paint: Paint) -> String {
     let archives = &looked.shelf.archives;
     let name = looked.profile.as_ref().map_or_else(String::new, |it| format!("{}: ", it.name));
@@ -155,7 +171,7 @@ fn words(looked: &Looked, now: u64, paint: Paint) -> String {
             of(facts.map(|facts| facts.tables)),
             of(facts.map(|facts| facts.rows)),
             of(archive.verdict.as_ref().map(|verdict| verdict.images)),
-            format!("{name}{latest}"),
+            format!("{name}{latest}{}", thin(archive, &looked.shelf)),
             paint.paint(style, &told),
         ]);
     }

@@ -93,6 +93,46 @@ fn what_a_base_has_is_not_stored_and_all_is_there() {
     assert!(self::manifest(&line.0[0]).features.is_empty());
 }
 
+/// What makes thin archives small: where a segment ends, the rows themselves say.
+#[test]
+fn a_change_rewrites_the_segments_that_it_is_in() {
+    let mut long = sample();
+    let word = |n: u64| Digest::of(&n.to_le_bytes()).to_string();
+    long.rows[2] = (0..60_000).map(|n| format!("{n}\t1\ta{}\tok", word(n))).collect();
+    long.manifest.foreign_keys.clear();
+    let segments = |line: &Line, number: usize| {
+        let archive = Archive::from_file(line.joined(number)).unwrap();
+        let entries = 0..archive.manifest().index.entries;
+        let entries = entries.map(|number| archive.index().entry(number).unwrap());
+        let rows: Vec<_> = entries.filter(|entry| entry.kind == EntryKind::Segment).collect();
+        (rows.iter().filter(|entry| entry.base() == 0).count(), rows.len())
+    };
+    let mut line = Line::begin(&long);
+    let all = segments(&line, 0).1;
+    assert!(all > 6, "{all}");
+    let changes: [(&str, fn(&mut Vec<String>)); 4] = [
+        ("inserted", |rows| rows.insert(30_000, "70000\t1\tnew\tok".into())),
+        ("deleted", |rows| drop(rows.drain(100..200))),
+        // An updated row goes to the end of the table.
+        ("updated", |rows| {
+            let row = rows.remove(45_000);
+            rows.push(row.replace("ok", "sad"));
+        }),
+        ("appended", |rows| rows.push("70001\t1\tnew\tok".into())),
+    ];
+    for (what, change) in changes {
+        change(&mut long.rows[2]);
+        line.add(&long);
+        let (own, all) = segments(&line, line.0.len() - 1);
+        // That of the change, at most the one behind it, and for an update the last.
+        assert!((1..=3).contains(&own), "{what}: {own} of {all} segments are new");
+    }
+    long.rows[2].reverse();
+    line.add(&long);
+    let (own, all) = segments(&line, line.0.len() - 1);
+    assert!(own + 2 >= all - 2, "in another order nothing is the same: {own} of {all}");
+}
+
 #[test]
 fn the_same_snapshot_on_the_same_base_gives_the_same_bytes() {
     let line = Line::begin(&sample());
