@@ -160,7 +160,7 @@ fn a_base_is_found_or_asked_for() {
     assert!(!["no.sql", "no", "no.pgark"].iter().any(|name| shop.path(name).exists()));
     assert_eq!(
         shop.server.psql(&target, "SELECT count(*) FROM pg_class WHERE relname = 'item'"),
-        "0\n"
+        "0"
     );
     let ran = shop.recover(&["thin.pgark", "--check"]);
     assert!(ran.code == Some(3) && ran.stderr.contains(named), "{}", ran.stderr);
