@@ -93,6 +93,9 @@ fn what_a_base_has_is_not_stored_and_all_is_there() {
     assert!(self::manifest(&line.0[0]).features.is_empty());
 }
 
+/// What is done to the rows of a table.
+type Change = fn(&mut Vec<String>);
+
 /// What makes thin archives small: where a segment ends, the rows themselves say.
 #[test]
 fn a_change_rewrites_the_segments_that_it_is_in() {
@@ -110,7 +113,7 @@ fn a_change_rewrites_the_segments_that_it_is_in() {
     let mut line = Line::begin(&long);
     let all = segments(&line, 0).1;
     assert!(all > 6, "{all}");
-    let changes: [(&str, fn(&mut Vec<String>)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("inserted", |rows| rows.insert(30_000, "70000\t1\tnew\tok".into())),
         ("deleted", |rows| drop(rows.drain(100..200))),
         // An updated row goes to the end of the table.
