@@ -9,6 +9,7 @@
     python3 recover.py shop.pgark --table public.image > image.sql    the rows of one table
     python3 recover.py shop.pgark --extract DIR        every distinct long value as a file
 
+A thin archive takes data from others, which are given with --base FILE (perhaps several times).
 The archive may also be a directory into which `tar xf` unpacked it. Of a damaged archive nothing
 is written unless --damaged is given: then what is whole is written, and what is lost is named.
 
@@ -40,7 +41,8 @@ SEAL_MAGIC = b"PGARK SEAL\r\n\x1a\n\0\0"
 FIXED = {1: "pgark-1.txt", 2: "recover.py", 3: "format-1.md.zst",
          4: "schema/pre-data.sql", 5: "schema/post-data.sql", 6: "catalog/%s.cbor"}
 CATALOG, PACK, SEGMENT, PARITY = 6, 16, 17, 32
-FEATURES = ()
+FEATURES = ("thin",)
+BASES_MAX = 32
 BLOCK = 131072
 ENTRY_MAX = (8 << 30) - 1
 MANIFEST_MAX, ITEMS_MAX, DEPTH_MAX = 64 << 20, 4194304, 16
@@ -84,6 +86,7 @@ MANIFEST = fields(
                         table=NAME, references=NAME),
     sequences=fields("last_value is_called increment", name=NAME,
                      owned_by=fields("column", table=NAME)),
+    bases=fields("manifest created length objects bytes"),
     rules=fields("", references=fields("columns referenced_columns empty_is_none", table=NAME,
                                        references=NAME),
                  blobs=fields("column not_empty image media_type", table=NAME,
@@ -131,11 +134,13 @@ def say(text):
 
 
 class Findings:
-    def __init__(self):
-        self.count = 0
+    def __init__(self, quiet=False):
+        self.count, self.quiet = 0, quiet
 
     def add(self, code, what):
         self.count += 1
+        if self.quiet:
+            return
         if self.count <= SHOWN:
             say("%s: %s" % (code, what))
         elif self.count == SHOWN + 1:
@@ -382,7 +387,7 @@ def name_of(value):
 
 # ---- the archive ------------------------------------------------------------------------------
 
-Entry = collections.namedtuple("Entry", "number kind id offset length digest name")
+Entry = collections.namedtuple("Entry", "number kind id offset length digest name base")
 Head = collections.namedtuple("Head", "length zstd raw_length body_length rows digest chunks label blobs")
 
 
@@ -451,13 +456,14 @@ def read_seal(source, findings):
 
 
 class Archive:
-    def __init__(self, path, findings):
+    def __init__(self, path, findings, bases=()):
         self.findings = findings
         self.source = Directory(path) if os.path.isdir(path) else ArchiveFile(path)
         self.seal = seal = read_seal(self.source, findings)
         if seal.created >= 8 ** 11:
             raise Damage("E104", "the seal's time does not fit a tar header")
         self.read_manifest()
+        self.find_bases(bases)
         self.read_index()
         self.cache, self.cached = collections.OrderedDict(), 0
 
@@ -486,6 +492,34 @@ class Archive:
         if field(manifest, "created", int) != seal.created:
             raise Damage("E206", "manifest and seal have different creation times")
         self.encoding = field(field(manifest, "source", dict), "encoding", str)
+
+    def find_bases(self, paths):
+        """Of a thin archive: which of the files given is which of its bases."""
+        manifest = self.manifest
+        self.named = field(manifest, "bases", list, [])
+        if ("thin" in manifest["features"]) != bool(self.named):
+            raise Damage("E203", "manifest.cbor: the feature thin is there exactly if bases are")
+        if len(self.named) > BASES_MAX:
+            raise Damage("E005", "manifest.cbor: more bases than the format allows")
+        given = {}
+        for path in paths:
+            source = Directory(path) if os.path.isdir(path) else ArchiveFile(path)
+            try:
+                # What else is wrong with it is another matter than which one it is.
+                given[read_seal(source, Findings(quiet=True)).manifest_digest] = source
+            except Damage as damage:
+                raise Failed("E211: %s is no base: %s" % (path, damage.what))
+        self.bases = [given.get(field(base, "manifest", bytes)) for base in self.named]
+        self.strangers = len(given) > sum(base is not None for base in self.bases)
+
+    def need_bases(self):
+        for base, source in zip(self.named, self.bases):
+            if field(base, "objects", int) and source is None:
+                raise Failed("%s: the archive is thin and needs the one of second %d since 1970 "
+                             "with the manifest %s, %d bytes long: give it with --base%s"
+                             % ("E211" if self.strangers else "E210", field(base, "created", int),
+                                base["manifest"].hex(), field(base, "length", int),
+                                "; what was given is another" if self.strangers else ""))
 
     def read_index(self):
         seal = self.seal
@@ -560,9 +594,8 @@ class Archive:
     def entry(self, number):
         return self.as_entry(number, self.record("entries", number))
 
-    @staticmethod
-    def as_entry(number, record):
-        kind, reserved, ident, offset, length, digest = struct.unpack("<HHIQQ32s", record)
+    def as_entry(self, number, record):
+        kind, base, ident, offset, length, digest = struct.unpack("<HHIQQ32s", record)
         if kind == CATALOG:
             name = FIXED[kind] % digest.hex()
         elif kind in FIXED:
@@ -573,14 +606,19 @@ class Archive:
             name = "parity/%08d.rs" % ident
         else:
             raise Damage("E111", "index: entry %d is of an unknown kind, %d" % (number, kind))
-        if reserved or (ident and kind != PARITY):
-            raise Damage("E205", "index: the record of %s has reserved bytes set" % name)
+        if ident and kind != PARITY:
+            raise Damage("E205", "index: the record of %s has a number" % name)
+        if offset >= 1 << 56 or (base and kind not in (PACK, SEGMENT)):
+            raise Damage("E205", "index: the record of %s is impossible" % name)
+        if base > len(self.named):
+            raise Damage("E206", "index: %s is in base %d, which is not named" % (name, base))
         if length > ENTRY_MAX:
             raise Damage("E005", "%s is longer than the format allows" % name)
-        return Entry(number, kind, ident, offset, length, digest, name)
+        return Entry(number, kind, ident, offset, length, digest, name, base)
 
     def body(self, entry, offset, count):
-        return self.source.read(entry.name, entry.offset, offset, count)
+        source = self.bases[entry.base - 1] if entry.base else self.source
+        return source.read(entry.name, entry.offset, offset, count)
 
     # -- objects
 
@@ -858,14 +896,20 @@ class Checker:
 
     def layout(self):
         archive, cursor, expected = self.archive, 0, sorted(FIXED)
-        seen = set()
+        seen, last, taken = set(), (0, 0), [[0, 0] for _ in archive.named]
         for number, record in enumerate(archive.records("entries")):
             try:
                 entry = archive.as_entry(number, record)
             except Damage as damage:
                 self.tell(damage)
                 continue
-            if entry.kind in FIXED:
+            if (entry.base, entry.offset) <= last and (entry.base or last[0]):
+                self.findings.add("E205", "index: %s is not in the order of bases" % entry.name)
+            last = max(last, (entry.base, entry.offset)) if entry.base else last
+            if entry.base:
+                taken[entry.base - 1][0] += 1
+                taken[entry.base - 1][1] += entry.length
+            elif entry.kind in FIXED:
                 if not expected or expected[0] != entry.kind:
                     self.findings.add("E109", "%s is not where it must be" % entry.name)
                 if entry.kind in expected:
@@ -878,18 +922,23 @@ class Checker:
             if entry.kind not in FIXED and mark in seen:
                 self.findings.add("E110", "%s is there twice" % entry.name)
             seen.add(mark)
+            if entry.base:
+                continue
             cursor = self.place(entry.name, entry.offset, entry.length, cursor)
             if entry.kind in FIXED or entry.kind == PARITY:
                 self.whole(entry)
         for kind in expected:
             self.findings.add("E112", "%s is missing" % FIXED[kind])
+        for number, (base, sums) in enumerate(zip(archive.named, taken), 1):
+            if sums != [field(base, "objects", int), field(base, "bytes", int)]:
+                self.findings.add("E206", "manifest.cbor: not what is taken from base %d" % number)
         seal = archive.seal
         cursor = self.place("index", seal.index_at, seal.index_length, cursor)
         cursor = self.place("manifest.cbor", seal.manifest_at, seal.manifest_length, cursor)
         if seal.tail_length:
             cursor = self.place("parity/tail.rs", seal.tail_at, seal.tail_length, cursor)
             self.whole(Entry(0, PARITY, 0, seal.tail_at, seal.tail_length, seal.tail_digest,
-                             "parity/tail.rs"))
+                             "parity/tail.rs", 0))
         if not archive.source.unpacked and cursor != archive.source.length - 2560:
             self.findings.add("E107" if cursor < archive.source.length - 2560 else "E108",
                               "seal does not begin where the entry before it ends")
@@ -932,14 +981,20 @@ class Checker:
             try:
                 head = archive.head(entry)
                 archive.raw(entry, head)
-                at = 0
+                at, before = 0, chunks
                 for digest, size in head.chunks:
                     found = archive.find("chunks", digest)
+                    # Of what a base has, the index has what is used.
+                    if entry.base and (not found or found[32:36] != struct.pack("<I", number)):
+                        at += size
+                        continue
                     if not found or found[32:] != struct.pack("<III", number, at, size):
                         raise Damage("E307", "index: the chunk %s has no right record"
                                      % digest.hex())
                     at += size
-                chunks += len(head.chunks)
+                    chunks += 1
+                if chunks == before:
+                    self.findings.add("E314", "%s is named by nothing" % entry.name)
             except Damage as damage:
                 self.tell(damage)
                 whole = False
@@ -1005,6 +1060,8 @@ class Checker:
             want["tables"] = [{key: value for key, value in table.items() if key != "data"}
                               for table in manifest["tables"]]
             want.pop("large_objects", None)
+            if "bases" in want:
+                want["bases"] = [dict(base, objects=0, bytes=0) for base in want["bases"]]
             if "salvaged" in want["source"]:
                 want["source"] = dict(want["source"], salvaged="")
             # Fields of a later version are ignored here as everywhere.
@@ -1402,17 +1459,21 @@ def arguments():
     what.add_argument("--extract", metavar="DIR", help="write long values as files to DIR")
     what.add_argument("--table", metavar="SCHEMA.NAME", action="append",
                       help="only the rows of this table (may be given several times)")
+    parser.add_argument("--base", metavar="FILE", action="append", default=[],
+                        help="an archive that this one, if it is thin, takes data from (may be "
+                             "given several times)")
     parser.add_argument("--damaged", action="store_true",
                         help="go on with what is whole of a damaged archive")
     return parser.parse_args()
 
 
 def run(options, findings):
-    archive = Archive(options.archive, findings)
+    archive = Archive(options.archive, findings, options.base)
     out = sys.stdout.buffer
     if options.list:
         show(archive, out)
         return
+    archive.need_bases()
     wanted = None
     if options.table:
         known = {shown(name): name for name, _, _ in archive.tables() if name}

@@ -37,6 +37,7 @@ pub mod export;
 pub mod extract;
 pub mod format;
 pub mod io;
+pub mod merge;
 pub mod progress;
 pub mod repair;
 pub mod source;

@@ -28,6 +28,8 @@ pub enum Phase {
     Compare,
     /// Mending a damaged archive.
     Repair,
+    /// Rows on their way from a thin archive and its bases into one that stands alone.
+    Merge,
     /// Finding the rows that differ.
     Differences,
     /// Looking through a folder or file for what is in it.

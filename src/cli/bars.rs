@@ -215,6 +215,7 @@ impl Glance {
             Some(Phase::Export) => "writing",
             Some(Phase::Compare) => "comparing",
             Some(Phase::Repair) => "repairing",
+            Some(Phase::Merge) => "merging",
             Some(Phase::Differences) => "finding rows",
             Some(Phase::Look) => "looking through",
             Some(Phase::Copy) => "copying",

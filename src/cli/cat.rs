@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Context;
-use super::args::{Blobs, Cat, Format};
+use super::args::{Bases, Blobs, Cat, Format};
 use super::bars::Bars;
 use super::exit::Exit;
 use super::hints::Failure;
@@ -22,7 +22,7 @@ const GATHER: usize = 256 << 10;
 /// Runs it.
 pub(super) fn run(typed: &Cat, context: &Context) -> Result<Exit, Failure> {
     let path = typed.file.as_path();
-    let archive = open(path)?;
+    let archive = open(path, &typed.bases)?;
     let name = |error| Failure::Name(path.to_owned(), error);
     let table = names::find(archive.manifest(), &typed.table).map_err(name)?;
     let Some(data) = table.data else {
@@ -117,8 +117,8 @@ fn selection(typed: &Cat, table: &Table) -> Result<Selection, Failure> {
 }
 
 /// Opens an archive for reading.
-pub(super) fn open(path: &Path) -> Result<Archive, Failure> {
-    Archive::open(path).map_err(|error| Failure::Open(path.to_owned(), error))
+pub(super) fn open(path: &Path, bases: &Bases) -> Result<Archive, Failure> {
+    Archive::open_on(path, &bases.base).map_err(|error| Failure::Open(path.to_owned(), error))
 }
 
 /// Why the rows end early.

@@ -79,7 +79,7 @@ pub(super) fn looked<'a>(
     against: Option<&'a Path>,
     context: &Context,
 ) -> Result<Looked<'a>, Failure> {
-    let archive = against.map(open).transpose()?;
+    let archive = against.map(|path| open(path, &typed.bases)).transpose()?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
     let done = look(typed, reached, rules, archive.as_ref(), &progress);

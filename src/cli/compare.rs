@@ -35,7 +35,7 @@ pub(super) fn run(typed: &Compare, context: &Context) -> Result<Exit, Failure> {
     let printer = &context.printer;
     let found = context.archive(&typed.file)?;
     let path = found.as_path();
-    let here = open(path)?;
+    let here = open(path, &typed.bases)?;
     let other = other(typed, context)?;
     let bars = context.bars();
     let progress: Arc<dyn Progress> = bars.clone();
@@ -81,7 +81,7 @@ fn other(typed: &Compare, context: &Context) -> Result<Other, Failure> {
     let path = Path::new(&typed.with);
     let named = path.extension().is_some_and(|extension| extension == "pgark");
     if path.is_file() || named && !typed.with.contains("://") && !typed.with.contains('=') {
-        return Ok(Other::Archive(Box::new(open(path)?)));
+        return Ok(Other::Archive(Box::new(open(path, &typed.bases)?)));
     }
     Ok(Other::Live(Box::new(context.reach(Some(&typed.with))?)))
 }

@@ -11,7 +11,7 @@ use super::dumps;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::Created;
-use super::named::Reached;
+use super::named::{Reached, latest};
 use super::printer::Style;
 use super::render;
 use super::saving::{self, Shelved};
@@ -33,7 +33,7 @@ pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
     }
     let Some(profile) = profile else {
         let reached = context.reach(typed.source.as_deref())?;
-        let report = save(&meaning(typed, &reached, None)?, context)?;
+        let report = save(&meaning(typed, &reached, None, context)?, context)?;
         tell(typed, &report, None, context);
         return Ok(exit(&report));
     };
@@ -41,7 +41,7 @@ pub(super) fn run(typed: &Create, context: &Context) -> Result<Exit, Failure> {
     // An archive that goes elsewhere is in nobody's way.
     let ours = typed.output.is_none();
     let _lock = ours.then(|| saving::lock(&profile, "create", context)).transpose()?;
-    let report = save(&meaning(typed, &reached, Some(&profile))?, context)?;
+    let report = save(&meaning(typed, &reached, Some(&profile), context)?, context)?;
     let shelved = saving::shelve(&profile, &report, context)?;
     tell(typed, &report, Some(&shelved), context);
     Ok(exit(&report))
@@ -100,6 +100,7 @@ fn meaning(
     typed: &Create,
     reached: &Reached,
     profile: Option<&Profile>,
+    context: &Context,
 ) -> Result<CreateOptions, Failure> {
     let at = typed.created.unwrap_or_else(now);
     let (output, created) = match (&typed.output, profile) {
@@ -112,6 +113,13 @@ fn meaning(
         (None, Some(profile)) => saving::rules(profile)?,
         (None, None) => None,
     };
+    let mut bases = typed.base.iter();
+    let base = match (bases.next(), profile) {
+        (Some(base), Some(profile)) if base.as_os_str() == "latest" => Some(latest(profile)?),
+        (Some(base), _) => Some(context.archive(base)?),
+        (None, _) => None,
+    };
+    let base = base.map(|base| (base, bases.cloned().collect()));
     Ok(CreateOptions {
         params: reached.params.clone(),
         output,
@@ -128,6 +136,7 @@ fn meaning(
         read_back: !typed.no_read_back,
         parity: typed.parity.0.map(|share| Protection { share, ..Protection::default() }),
         rules,
+        base,
     })
 }
 
@@ -179,6 +188,11 @@ fn words(report: &CreateReport, paint: super::printer::Paint) -> String {
         counted(report.rows, "row", "rows"),
         size(report.bytes)
     );
+    if report.stored.taken > 0 {
+        let taken = counted(report.stored.taken, "object", "objects");
+        let of = size(report.stored.taken_bytes);
+        _ = writeln!(out, "  thin: {taken} of {of} are in its base, without which it is nothing");
+    }
     let back = match report.reading_back {
         Duration::ZERO => String::new(),
         time => format!(", {} to verify", span(time)),

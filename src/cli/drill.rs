@@ -33,6 +33,7 @@ pub(super) fn run(typed: &Drill, context: &Context) -> Result<Exit, Failure> {
     context.archive_is(&file);
     let options = DrillOptions {
         file: file.clone(),
+        bases: typed.bases.base.clone(),
         binaries: typed.bin.as_deref().map(absolute).transpose()?,
         rules,
         keep: typed.keep,

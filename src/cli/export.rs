@@ -16,7 +16,7 @@ use crate::io::AtomicFile;
 
 /// Runs it.
 pub(super) fn run(typed: &Export, context: &Context) -> Result<Exit, Failure> {
-    let archive = open(&typed.file)?;
+    let archive = open(&typed.file, &typed.bases)?;
     let Some(path) = typed.output.as_deref().filter(|path| *path != Path::new("-")) else {
         let mut out = Stdout(context);
         write(typed, &archive, &mut out, context)?;

@@ -22,7 +22,7 @@ const SHOWN: usize = 10;
 /// Runs it.
 pub(super) fn run(typed: &Extract, context: &Context) -> Result<Exit, Failure> {
     let path = typed.file.as_path();
-    let archive = open(path)?;
+    let archive = open(path, &typed.bases)?;
     let name = |error| Failure::Name(path.to_owned(), error);
     let (table, column) = names::find_bytea(archive.manifest(), &typed.column).map_err(name)?;
     let name_by = typed.name_by.as_deref().map(|typed| names::column(table, typed)).transpose();

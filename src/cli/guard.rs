@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::args::{Check, Guard};
+use super::args::{Bases, Check, Guard};
 use super::check::looked;
 use super::create::{self, default_jobs, now, save};
 use super::exit::Exit;
@@ -21,7 +21,7 @@ use super::{Context, saving};
 use crate::create::CreateOptions;
 use crate::format::parity::Protection;
 use crate::format::reader::Archive;
-use crate::io::DiskFile;
+use crate::format::thin;
 use crate::pg;
 use crate::profile::destroys::{Effect, effect};
 use crate::profile::shelf::series;
@@ -92,6 +92,7 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
         return Ok(silent(typed, &file, ended, effect, wait, context));
     };
     let check = Check {
+        bases: Bases { base: Vec::new() },
         source: Some(typed.source.clone()),
         rules: None,
         against: Some(file.clone()),
@@ -177,6 +178,7 @@ fn archive(
         read_back: true,
         parity: Some(Protection::default()),
         rules: rules.cloned(),
+        base: None,
     };
     let report = save(&options, context)?;
     if let Some(profile) = &reached.profile {
@@ -191,10 +193,10 @@ fn archive(
 
 /// That an archive is whole. Faults that its data had when it was saved are no reason against it.
 fn verified(path: &Path, typed: &Guard, context: &Context) -> Result<(), Failure> {
-    let file = DiskFile::open(path).map_err(|error| Failure::File(path.to_owned(), error))?;
+    let file = thin::open(path, &[]).map_err(|error| Failure::File(path.to_owned(), error))?;
     let bars = context.bars();
     let options = VerifyOptions { memory: typed.memory, ..VerifyOptions::default() };
-    let report = verify::run(&(std::sync::Arc::new(file) as _), &options, &*bars);
+    let report = verify::run(&file, &options, &*bars);
     bars.finish();
     if bars.interrupted() {
         return Err(Failure::Interrupted);
@@ -202,6 +204,7 @@ fn verified(path: &Path, typed: &Guard, context: &Context) -> Result<(), Failure
     let report = report.map_err(|error| Failure::Verify(path.to_owned(), error))?;
     if crate::profile::Outcome::of(&report) == Some(crate::profile::Outcome::Damaged)
         || report.too_new
+        || report.lacks_base()
     {
         return Err(Failure::Unguarded(path.to_owned()));
     }

@@ -20,6 +20,7 @@ use crate::export::ExportError;
 use crate::export::select::SelectError;
 use crate::extract::ExtractError;
 use crate::format::reader::{OpenError, ReadError};
+use crate::merge::MergeError;
 use crate::pg::PgError;
 use crate::profile::{ConfigError, ConnectError, LockError, ShelfError};
 use crate::repair::RepairError;
@@ -122,6 +123,8 @@ pub(super) enum Failure {
     Rescue(Box<RescueError>),
     /// A database could not be held against rules.
     Check(Box<CheckError>),
+    /// A thin archive could not be merged.
+    Merge(Box<MergeError>),
     /// A repair could not be tried, or its result not be kept.
     Repair(Box<RepairError>),
     /// There is no comparison.
@@ -217,6 +220,7 @@ impl Failure {
             Self::Check(error) => servers::check(error),
             Self::Verify(path, error) => verification(path, error),
             Self::Repair(error) => repair(error),
+            Self::Merge(error) => super::merge::explain(error),
             Self::Damage { path, what, problem } => {
                 let error = format!("{}: {what}: {problem}", path.display());
                 damaged(path, Trouble::new(Exit::Failed, error))
@@ -320,7 +324,7 @@ impl Failure {
     }
 }
 
-fn file(path: &Path, error: &io::Error) -> Trouble {
+pub(super) fn file(path: &Path, error: &io::Error) -> Trouble {
     let shown = path.display();
     let trouble = Trouble::new(Exit::Failed, format!("{shown}: {}", io_words(error)));
     match error.kind() {
@@ -350,6 +354,8 @@ pub(super) fn open(path: &Path, error: &OpenError) -> Trouble {
         OpenError::Length { .. } => {
             trouble.hint("the file was cut off or added to: take another copy")
         }
+        OpenError::Base(_) => trouble
+            .hint("put the archive it is based on beside it, or say where that is with --base"),
         _ => damaged(path, trouble),
     }
 }

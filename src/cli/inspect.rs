@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::Context;
 use super::args::Inspect;
-use super::cat::open;
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Inspected, InspectedTable, Sizes};
@@ -16,14 +15,18 @@ use super::units::{count, counted, moment, percent, size};
 use crate::format::index::IndexError;
 use crate::format::manifest::{ForeignKey, Key, Manifest, Match, Table, TableData, TableKind};
 use crate::format::properties::Properties;
-use crate::format::reader::{Archive, ReadError};
+use crate::format::reader::{Archive, OpenError, ReadError};
+use crate::format::thin;
 use crate::format::ustar::EntryKind;
 
 /// Runs it.
 pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
     let found = context.archive(&typed.file)?;
     let path = found.as_path();
-    let archive = open(path)?;
+    let archive = thin::open(path, &typed.bases.base)
+        .map_err(OpenError::Io)
+        .and_then(Archive::from_file)
+        .map_err(|error| Failure::Open(path.to_owned(), error))?;
     let manifest = archive.manifest();
     let read = |error: IndexError| Failure::Read(path.to_owned(), ReadError::Index(error));
     let sizes = sizes(&archive).map_err(read)?;
@@ -53,6 +56,7 @@ pub(super) fn run(typed: &Inspect, context: &Context) -> Result<Exit, Failure> {
                 ok: true,
                 format: manifest.version,
                 features: &manifest.features,
+                bases: manifest.bases.iter().map(Into::into).collect(),
                 created: manifest.created,
                 tool: &manifest.tool,
                 manifest: archive.seal().manifest.digest.to_string(),
@@ -169,6 +173,12 @@ fn overview(path: &Path, archive: &Archive, sizes: &Sizes, paint: Paint) -> Stri
         }
     }
     fact("Schema by", source.pg_dump_version.clone());
+    for base in manifest.bases.iter().filter(|base| base.objects > 0) {
+        let taken = counted(base.objects, "object", "objects");
+        let made = moment(base.created);
+        fact("Thin, needs", format!("the archive of {made}, for {taken} of {}", size(base.bytes)));
+        fact("", format!("manifest {}", base.manifest));
+    }
     if let Some(profile) = &source.profile {
         fact("Profile", profile.clone());
     }

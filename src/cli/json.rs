@@ -6,6 +6,7 @@
 mod checked;
 mod created;
 mod guarded;
+mod merging;
 mod rescued;
 mod restored;
 mod shelves;
@@ -28,6 +29,7 @@ use crate::verify::{Finding, Level, Report, TableReport, Use};
 pub(super) use checked::{CheckReport, Drilled};
 pub(super) use created::Created;
 pub(super) use guarded::Guarded;
+pub(super) use merging::Merging;
 pub(super) use rescued::Rescued;
 pub(super) use restored::Restored;
 pub(super) use shelves::{Folder, Listed, ListedArchive, Pruned, Removed};
@@ -178,6 +180,7 @@ pub(super) struct Inspected<'a> {
     pub(super) ok: bool,
     pub(super) format: u64,
     pub(super) features: &'a [String],
+    pub(super) bases: Vec<InspectedBase>,
     pub(super) created: u64,
     pub(super) tool: &'a str,
     pub(super) manifest: String,
@@ -189,6 +192,23 @@ pub(super) struct Inspected<'a> {
     pub(super) large_objects: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rules: Option<&'a crate::format::rules::Rules>,
+}
+
+/// What a thin archive is based on.
+#[derive(Serialize)]
+pub(super) struct InspectedBase {
+    manifest: String,
+    created: u64,
+    length: u64,
+    objects: u64,
+    bytes: u64,
+}
+
+impl From<&crate::format::manifest::Base> for InspectedBase {
+    fn from(base: &crate::format::manifest::Base) -> Self {
+        let crate::format::manifest::Base { manifest, created, length, objects, bytes } = *base;
+        Self { manifest: manifest.to_string(), created, length, objects, bytes }
+    }
 }
 
 /// Sizes in bytes, and how many there are.

@@ -129,6 +129,22 @@ fn verdict(archive: &Shelved, now: u64) -> (Style, String) {
     }
 }
 
+/// What an archive is based on: the file's name, where it is in the same folder.
+fn thin(archive: &Shelved, shelf: &Shelf) -> String {
+    let Some(base) = archive.facts.as_ref().ok().and_then(|facts| facts.base) else {
+        return String::new();
+    };
+    let is =
+        |other: &&Shelved| other.facts.as_ref().is_ok_and(|facts| facts.identity.manifest == base);
+    match shelf.archives.iter().find(is) {
+        Some(other) => {
+            let name = other.path.file_name().unwrap_or_default().to_string_lossy();
+            format!(" (thin, on {name})")
+        }
+        None => " (thin, on an archive that is not here)".to_owned(),
+    }
+}
+
 fn words(looked: &Looked, now: u64, paint: Paint) -> String {
     let archives = &looked.shelf.archives;
     let name = looked.profile.as_ref().map_or_else(String::new, |it| format!("{}: ", it.name));
@@ -144,7 +160,7 @@ fn words(looked: &Looked, now: u64, paint: Paint) -> String {
     for archive in archives.iter().rev() {
         let name = archive.path.file_name().unwrap_or_default().to_string_lossy();
         let latest = if archive.latest { "  (latest)" } else { "" };
-        _ = writeln!(out, "  {name}{latest}");
+        _ = writeln!(out, "  {name}{latest}{}", thin(archive, &looked.shelf));
         let mut parts = Vec::new();
         if let Ok(facts) = &archive.facts {
             parts.push(format!("{} old", age(facts.created, now)));

@@ -22,6 +22,7 @@ mod interrupt;
 mod json;
 mod leaving;
 mod list;
+mod merge;
 mod named;
 mod names;
 mod plan;
@@ -101,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(typed) => inspect::run(typed, &context),
         Verb::Cat(typed) => cat::run(typed, &context),
         Verb::Repair(typed) => repair::run(typed, &context),
+        Verb::Merge(typed) => merge::run(typed, &context),
         Verb::Export(typed) => export::run(typed, &context),
         Verb::Extract(typed) => extract::run(typed, &context),
         Verb::Rules(typed) => rules::run(typed, &context),
@@ -136,6 +138,7 @@ impl Context {
             Verb::Rescue(typed) => (typed.json, "rescue", Some(typed.input.as_path())),
             Verb::Drill(typed) => (typed.json, "drill", Some(typed.file.as_path())),
             Verb::Inspect(typed) => (typed.json, "inspect", Some(typed.file.as_path())),
+            Verb::Merge(typed) => (typed.json, "merge", Some(typed.file.as_path())),
             Verb::Repair(typed) => (typed.json, "repair", Some(typed.file.as_path())),
             Verb::Export(typed) => (typed.json, "export", Some(typed.file.as_path())),
             Verb::Extract(typed) => (typed.json, "extract", Some(typed.file.as_path())),

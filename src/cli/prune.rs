@@ -126,7 +126,10 @@ fn newest_are_verified(typed: &Prune, looked: &Looked, context: &Context) -> Res
             let path = newest.path.display();
             context.printer.message(&format!("verifying {path}, the newest"));
             let report = verify::verify_and_keep(&newest.path, typed.memory, context)?;
-            if report.too_new || Outcome::of(&report) == Some(Outcome::Damaged) {
+            if report.too_new
+                || report.lacks_base()
+                || Outcome::of(&report) == Some(Outcome::Damaged)
+            {
                 return Err(Failure::NewestDamaged(newest.path.clone()));
             }
             any = true;

@@ -173,6 +173,10 @@ pub(super) fn verdict(report: &Report, strict: bool, paint: Paint) -> String {
         let word = paint.paint(Style::Warn, "NEEDS A NEWER PGARK.");
         return format!("{word} Nothing was checked; the file is no worse for it.");
     }
+    if report.lacks_base() {
+        let word = paint.paint(Style::Bad, "ITS BASE IS NOT THERE.");
+        return format!("{word} Rows and blobs were not checked; see below what is needed.");
+    }
     if !report.ok {
         return bad_verdict(report, paint);
     }
@@ -246,7 +250,8 @@ fn is_damaged(report: &Report) -> bool {
     report
         .findings
         .iter()
-        .any(|finding| finding.severity == Severity::Error && !of_data(finding.code))
+        .filter(|finding| finding.severity == Severity::Error)
+        .any(|finding| !of_data(finding.code) && !finding.code.is_of_base())
 }
 
 fn states(report: &Report, state: TableState) -> u64 {

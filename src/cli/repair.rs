@@ -12,6 +12,7 @@ use super::printer::{Paint, Style};
 use super::render;
 use super::units::{count, counted, size, span};
 use crate::repair::{self, RepairOptions, Repaired, Stretch};
+use crate::verify;
 
 /// Stretches that are shown to people; `--json` has all.
 const SHOWN: usize = 20;
@@ -26,6 +27,7 @@ pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
         overwrite: typed.force,
         memory: typed.memory,
         salvage: typed.salvage,
+        bases: typed.bases.base.clone(),
     };
     let bars = context.bars();
     let began = Instant::now();
@@ -34,6 +36,8 @@ pub(super) fn run(typed: &Repair, context: &Context) -> Result<Exit, Failure> {
     let done = done.map_err(|error| Failure::Repair(Box::new(error)))?;
     let (printer, took) = (&context.printer, began.elapsed());
     let faults = done.verified.as_ref().filter(|report| !report.ok);
+    // Repairing needs no base: that it is not there is no fault of the file.
+    let faults = faults.filter(|report| !report.lacks_base());
     let exit = if done.report.whole && faults.is_none() { Exit::Clean } else { Exit::Findings };
     if typed.json {
         json::print(printer, &json::Repaired::new(&typed.file, &typed.output, &done, took));
@@ -100,7 +104,11 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
         return out;
     }
     let faults = done.verified.as_ref().is_some_and(|report| !report.ok);
-    let as_written = if faults {
+    let lacks_base = done.verified.as_ref().is_some_and(verify::Report::lacks_base);
+    let as_written = if lacks_base {
+        "It is the file as it was written. It is thin, and its base is not there: its\n  \
+         rows were not checked."
+    } else if faults {
         "It is the file as it was written, with the faults its data had (see below)."
     } else {
         "It is the file as it was written, and verified."

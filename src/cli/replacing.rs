@@ -179,6 +179,8 @@ impl Job {
             parity: Some(Protection::default()),
             // What is there may be what the rules are no longer about.
             rules: None,
+            // What is there may be all that is left: it stands alone.
+            base: None,
         };
         context
             .printer

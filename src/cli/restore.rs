@@ -33,6 +33,7 @@ pub(super) fn run(typed: &Restore, context: &Context) -> Result<Exit, Failure> {
     let printer = &context.printer;
     let options = RestoreOptions {
         file: job.file.clone(),
+        bases: typed.bases.base.clone(),
         target,
         jobs: typed.jobs.unwrap_or_else(default_jobs),
         memory: typed.memory,
@@ -109,7 +110,7 @@ fn chosen(typed: &Restore, file: &Path) -> Result<(Vec<Name>, Vec<String>), Fail
     if typed.table.is_empty() && typed.schema.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let archive = super::cat::open(file)?;
+    let archive = super::cat::open(file, &typed.bases)?;
     let manifest = archive.manifest();
     let wrong = |error| Failure::Name(file.to_owned(), error);
     let find = |name: &String| names::find(manifest, name).map(|table| table.name.clone());

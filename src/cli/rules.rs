@@ -16,7 +16,7 @@ pub(super) fn run(typed: &Rules, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn propose(typed: &Suggest, context: &Context) -> Result<Exit, Failure> {
-    let archive = open(&typed.file)?;
+    let archive = open(&typed.file, &typed.bases)?;
     let bars = context.bars();
     let rows = archive.manifest().tables.iter().filter_map(|table| table.data);
     bars.begin(Phase::Verify, rows.map(|data| data.rows).fold(0, u64::saturating_add), 0);

@@ -20,6 +20,10 @@ const PASSWORD: &str = "the password is taken from PGPASSWORD, ~/.pgpass or a se
 pub(super) fn create(error: &CreateError) -> Trouble {
     let trouble = Trouble::new(Exit::Failed, chain(error));
     match error {
+        CreateError::Base { .. } => Trouble::new(Exit::Failed, chain(error)).hint(
+            "nothing was written. pgark verify says what is wrong with it; without --base the \
+             archive is made to stand alone",
+        ),
         CreateError::Exists(path) => Trouble::new(
             Exit::Failed,
             format!("{} is there already", path.display()),

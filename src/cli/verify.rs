@@ -1,16 +1,15 @@
 //! `pgark verify`: whether archives are good.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use super::args::Verify;
+use super::args::{Bases, Verify};
 use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Failed, Verified};
 use super::render;
-use crate::io::{DiskFile, ReadAt};
+use crate::format::thin;
 use crate::profile::Verdict;
 use crate::profile::shelf::series_of;
 use crate::profile::verdict::Identity;
@@ -62,10 +61,8 @@ fn check(
     rules: Option<&RuleFile>,
     context: &Context,
 ) -> Result<(Report, Duration), Failure> {
-    let disk: Arc<dyn ReadAt> = match DiskFile::open(file) {
-        Ok(disk) => Arc::new(disk),
-        Err(error) => return Err(Failure::File(file.to_owned(), error)),
-    };
+    let disk = thin::open(file, &typed.bases.base)
+        .map_err(|error| Failure::File(file.to_owned(), error))?;
     let level = if typed.quick { Level::Quick } else { Level::Full };
     let options = VerifyOptions { level, memory: typed.memory, images: ImageCheck::Pixels };
     let before = Identity::of(file).ok();
@@ -110,8 +107,15 @@ pub(super) fn verify_and_keep(
     memory: usize,
     context: &Context,
 ) -> Result<Report, Failure> {
-    let typed =
-        Verify { files: Vec::new(), quick: false, rules: None, strict: false, memory, json: false };
+    let typed = Verify {
+        files: Vec::new(),
+        quick: false,
+        rules: None,
+        strict: false,
+        memory,
+        bases: Bases { base: Vec::new() },
+        json: false,
+    };
     Ok(check(file, &typed, None, context)?.0)
 }
 
@@ -142,6 +146,8 @@ fn tell(file: &Path, typed: &Verify, report: &Report, took: Duration, context: &
 fn verdict(report: &Report, strict: bool) -> Exit {
     if report.too_new {
         Exit::TooNew
+    } else if report.lacks_base() {
+        Exit::Failed
     } else if !report.ok || (strict && report.warnings > 0) {
         Exit::Findings
     } else {

@@ -64,6 +64,7 @@ pub fn run(
         overwrite: options.overwrite,
         memory: options.memory,
         read_back: options.read_back,
+        base: None,
     };
     file.make(progress, |file| write(options, progress.as_ref(), file))
 }

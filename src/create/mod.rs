@@ -17,12 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::format::base::OnBase;
 use crate::format::batch::Batch;
 use crate::format::digest::Digest;
 use crate::format::manifest::{Manifest, Name, Sequence, Table, TableData};
 use crate::format::parity::Protection;
+use crate::format::reader::Archive;
 use crate::format::rows::Bytea;
 use crate::format::rules::Rules;
+use crate::format::thin;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::pg::catalog::{self, Catalog};
@@ -69,6 +72,9 @@ pub struct CreateOptions {
     pub parity: Option<Protection>,
     /// Rules to keep in the archive, and to hold it against when it is read back.
     pub rules: Option<RuleFile>,
+    /// The archive to take from what it has, for a thin archive; and, if that is thin itself, files
+    /// or folders with files that it may be based on. Its own folder is looked through too.
+    pub base: Option<(PathBuf, Vec<PathBuf>)>,
 }
 
 /// What was made.
@@ -105,6 +111,14 @@ pub enum CreateError {
     /// The file is there already, and may not be replaced.
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
+    /// Nothing can be taken from the archive that was to be the base.
+    #[error("{}: it cannot be a base: {what}", path.display())]
+    Base {
+        /// The base.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
     /// The file cannot be written.
     #[error("{}: {source}", path.display())]
     Output {
@@ -191,15 +205,18 @@ pub fn run(
     options: &CreateOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<CreateReport, CreateError> {
+    let base = options.base.as_ref().map(|(path, others)| base(path, others, progress.as_ref()));
+    let base = base.transpose()?;
     let file = NewFile {
         path: &options.output,
         overwrite: options.overwrite,
         memory: options.memory,
         read_back: options.read_back,
+        base: options.base.as_ref(),
     };
     file.make(progress, |file| {
         let runtime = runtime().map_err(|error| CreateError::Internal(error.to_string()))?;
-        let work = write(options, progress, file);
+        let work = write(options, progress, file, base);
         let made = runtime.block_on(interruptible(progress.as_ref(), work));
         // A session that hangs must not hold this up.
         runtime.shutdown_background();
@@ -213,6 +230,8 @@ struct NewFile<'a> {
     overwrite: bool,
     memory: usize,
     read_back: bool,
+    /// What it is built on, and what that is built on.
+    base: Option<&'a (PathBuf, Vec<PathBuf>)>,
 }
 
 impl NewFile<'_> {
@@ -269,6 +288,15 @@ impl NewFile<'_> {
             Ok(disk) => Arc::new(disk),
             Err(source) => return Err(CreateError::Output { path, source }),
         };
+        let disk = match self.base {
+            Some((base, others)) => {
+                let folder = std::fs::canonicalize(base).ok();
+                let near = folder.as_deref().and_then(Path::parent);
+                let given: Vec<_> = std::iter::once(base).chain(others).cloned().collect();
+                thin::join(disk, near, &given)
+            }
+            None => disk,
+        };
         let how =
             VerifyOptions { level: Level::Full, memory: self.memory, images: ImageCheck::Parts };
         let report = match verify::run(&disk, &how, progress.as_ref()) {
@@ -284,6 +312,28 @@ impl NewFile<'_> {
         }
         Ok(report)
     }
+}
+
+/// Opens the archive to build on, after a look at its seal, manifest, index and lengths. That what is
+/// taken from it is whole is seen when the new archive is read back.
+fn base(
+    path: &Path,
+    others: &[PathBuf],
+    progress: &dyn Progress,
+) -> Result<Arc<OnBase>, CreateError> {
+    let wrong = |what: String| CreateError::Base { path: path.to_owned(), what };
+    let file = thin::open(path, others).map_err(|error| wrong(error.to_string()))?;
+    let how = VerifyOptions { level: Level::Quick, ..VerifyOptions::default() };
+    let report = verify::run(&file, &how, progress);
+    let report = report.map_err(|error| wrong(error.to_string()))?;
+    if let Some(finding) =
+        report.findings.iter().find(|finding| finding.severity == Severity::Error)
+    {
+        return Err(wrong(finding.to_string()));
+    }
+    let archive = Archive::from_file(file).map_err(|error| wrong(error.to_string()))?;
+    thin::check(&**archive.file(), archive.manifest()).map_err(|error| wrong(error.to_string()))?;
+    Ok(Arc::new(OnBase::new(archive).map_err(|error| wrong(error.to_string()))?))
 }
 
 /// A runtime for sessions: they mostly wait, and what is heavy is done elsewhere.
@@ -326,6 +376,7 @@ async fn write(
     options: &CreateOptions,
     progress: &Arc<dyn Progress>,
     file: File,
+    base: Option<Arc<OnBase>>,
 ) -> Result<Made, CreateError> {
     let path = options.output.as_path();
     let write = |error| CreateError::write(path, error);
@@ -346,10 +397,11 @@ async fn write(
     let created = options.created.unwrap_or_else(now);
     let half = options.memory / 2;
     let out = BufWriter::with_capacity(256 << 10, file);
-    let mut writer = ArchiveWriter::create_protected(
+    let mut writer = ArchiveWriter::create_on(
         out,
         &WriterOptions { created, memory: half },
         options.parity,
+        base,
     )
     .map_err(write)?;
     let (pre, post) = (std::mem::take(&mut schema.pre), std::mem::take(&mut schema.post));

@@ -14,7 +14,6 @@ use crate::check::{self, CheckError, CheckOptions, Given};
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::Source;
 use crate::format::reader::{Archive, OpenError};
-use crate::io::{DiskFile, ReadAt};
 use crate::pg::throwaway::{self, Options, Server, ThrowawayError};
 use crate::pg::{Params, PgError, Session, ident, literal};
 use crate::progress::{Phase, Progress};
@@ -32,6 +31,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct DrillOptions {
     /// The archive.
     pub file: PathBuf,
+    /// Files, or folders with files, that it may be based on if it is thin. Its own folder is looked
+    /// through too.
+    pub bases: Vec<PathBuf>,
     /// Where to look for servers; none: where packages put them, and on the `PATH`.
     pub binaries: Option<PathBuf>,
     /// Rules to check instead of those that the archive carries.
@@ -166,9 +168,7 @@ pub fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<DrillReport, DrillError> {
     let open = |source| DrillError::Open { path: options.file.clone(), source };
-    let file = DiskFile::open(&options.file).map_err(|error| open(OpenError::Io(error)))?;
-    let file: Arc<dyn ReadAt> = Arc::new(file);
-    let archive = Archive::from_file(file).map_err(open)?;
+    let archive = Archive::open_on(&options.file, &options.bases).map_err(open)?;
     let source = &archive.manifest().source;
     let wanted = u32::try_from(source.server_version_num / 10_000).unwrap_or(u32::MAX);
 
@@ -266,6 +266,7 @@ fn hold(
     let postgres = server.params("postgres")?;
     let restoring = RestoreOptions {
         file: options.file.clone(),
+        bases: options.bases.clone(),
         target: postgres.clone(),
         jobs: options.jobs,
         memory: options.memory,

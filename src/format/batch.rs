@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
+use super::base::OnBase;
 use super::chunking;
 use super::digest::{Digest, RowSum};
 use super::rows::{self, BlobRef, INLINE_BYTEA, RowError};
@@ -12,16 +13,25 @@ use super::rows::{self, BlobRef, INLINE_BYTEA, RowError};
 /// The blobs of more than one chunk that a writer has: no need to cut them again. Only a hint: a
 /// blob not found here may be known all the same, and the archive is the same either way.
 #[derive(Clone, Default, Debug)]
-pub struct KnownBlobs(Arc<RwLock<HashSet<Digest>>>);
+pub struct KnownBlobs {
+    written: Arc<RwLock<HashSet<Digest>>>,
+    base: Option<Arc<OnBase>>,
+}
 
 impl KnownBlobs {
-    fn contains(&self, digest: &Digest) -> bool {
+    /// With those that a base has.
+    pub(super) fn on(base: Option<Arc<OnBase>>) -> Self {
+        Self { written: Arc::default(), base }
+    }
+
+    fn contains(&self, blob: &BlobRef) -> bool {
         // Never waits: a busy set is one that says no.
-        self.0.try_read().is_ok_and(|known| known.contains(digest))
+        self.written.try_read().is_ok_and(|known| known.contains(&blob.digest))
+            || self.base.as_ref().is_some_and(|base| base.blob(blob).is_some())
     }
 
     pub(super) fn insert(&self, digest: Digest) {
-        if let Ok(mut known) = self.0.write() {
+        if let Ok(mut known) = self.written.write() {
             known.insert(digest);
         }
     }
@@ -200,7 +210,7 @@ impl BatchBuilder {
         let Some(known) = &self.known else { return };
         let mut chunks = Vec::new();
         let many = bytes.is_some_and(|bytes| bytes.len() > chunking::WHOLE);
-        let skip = self.in_batch.contains(&blob.digest) || many && known.contains(&blob.digest);
+        let skip = self.in_batch.contains(&blob.digest) || many && known.contains(&blob);
         if let Some(bytes) = bytes.filter(|_| !skip) {
             self.in_batch.insert(blob.digest);
             cut(bytes, blob.digest, &mut self.data, &mut chunks);

@@ -25,14 +25,18 @@ pub const BLOB_CHUNK: usize = 4;
 /// A segment's record.
 pub const SEGMENT: usize = 8;
 
-/// One tar entry.
+/// Bits of an [`EntryRecord`]'s offset that say where in a file; those above are a base's number.
+const WITHIN: u32 = 56;
+
+/// One tar entry, or an object that a base has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EntryRecord {
     /// What it is.
     pub kind: EntryKind,
     /// A parity entry's number; 0 for all others.
     pub number: u32,
-    /// Offset of its body in the file: its header is 512 bytes before.
+    /// Offset of its body in the file: its header is 512 bytes before. Of an object of a base, where
+    /// that object is in the joined file ([`super::thin::Joined`]): see [`Self::in_base`].
     pub offset: u64,
     /// Length of its body.
     pub length: u64,
@@ -45,6 +49,31 @@ impl EntryRecord {
     pub fn name(&self) -> String {
         self.kind.name(&self.digest, self.number)
     }
+
+    /// The number of the base that has it, from 1; 0 of one of the archive's own.
+    pub fn base(&self) -> u64 {
+        self.offset >> WITHIN
+    }
+
+    /// Where it is in its own file.
+    pub fn offset_in_file(&self) -> u64 {
+        self.offset & ((1 << WITHIN) - 1)
+    }
+
+    /// This entry of the base with this number, from 1. None for an offset that no file has.
+    #[must_use]
+    pub fn in_base(mut self, base: u64) -> Option<Self> {
+        if self.base() != 0 || base == 0 || base >= 1 << (64 - WITHIN) {
+            return None;
+        }
+        self.offset |= base << WITHIN;
+        Some(self)
+    }
+}
+
+/// Where the base with this number begins in a joined file.
+pub fn base_start(base: u64) -> u64 {
+    base.checked_shl(WITHIN).unwrap_or(u64::MAX)
 }
 
 /// One chunk.
@@ -212,16 +241,20 @@ impl Index {
         let offset = number.checked_mul(56).and_then(|at| at.checked_add(64));
         let mut at = self.record(offset, ENTRY).filter(|_| number < self.entries).ok_or(wrong)?;
         let kind = u16::from_le_bytes(at.take());
-        if at.take::<2>() != [0; 2] {
-            return Err(wrong);
-        }
-        Ok(EntryRecord {
+        let base = u16::from_le_bytes(at.take());
+        let entry = EntryRecord {
             kind: EntryKind::from_code(kind).ok_or(wrong)?,
             number: at.u32(),
             offset: at.u64(),
             length: at.u64(),
             digest: Digest(at.take()),
-        })
+        };
+        match base {
+            // An offset with a base's bits of its own would lead into another file.
+            0 if entry.base() == 0 => Ok(entry),
+            0 => Err(wrong),
+            base => entry.in_base(base.into()).ok_or(wrong),
+        }
     }
 
     /// The chunk of this number, in the order of digests.
@@ -363,10 +396,11 @@ impl Records {
         }
         out.write_all(&[0; 8])?;
         for entry in &self.entries {
+            let base = u16::try_from(entry.base()).unwrap_or(u16::MAX);
             out.write_all(&entry.kind.code().to_le_bytes())?;
-            out.write_all(&[0; 2])?;
+            out.write_all(&base.to_le_bytes())?;
             out.write_all(&entry.number.to_le_bytes())?;
-            out.write_all(&entry.offset.to_le_bytes())?;
+            out.write_all(&entry.offset_in_file().to_le_bytes())?;
             out.write_all(&entry.length.to_le_bytes())?;
             out.write_all(&entry.digest.0)?;
         }

@@ -78,6 +78,9 @@ pub struct Manifest {
     /// Checks that the database does not declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules>,
+    /// The archives that objects are taken from, if it is thin: by number, from 1. The writer sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
 }
 
 impl Default for Manifest {
@@ -98,6 +101,7 @@ impl Default for Manifest {
             sequences: Vec::new(),
             large_objects: None,
             rules: None,
+            bases: Vec::new(),
         }
     }
 }
@@ -118,6 +122,9 @@ impl Manifest {
         for table in &mut catalog.tables {
             table.data = None;
         }
+        for base in &mut catalog.bases {
+            (base.objects, base.bytes) = (0, 0);
+        }
         catalog
     }
 
@@ -137,6 +144,21 @@ impl Manifest {
     pub fn table(&self, name: &Name) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == *name)
     }
+}
+
+/// An archive that objects are taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Base {
+    /// The digest of its manifest: it names the archive.
+    pub manifest: Digest,
+    /// Its creation second.
+    pub created: u64,
+    /// The length of its file.
+    pub length: u64,
+    /// How many objects are taken from it; without any it need not be there.
+    pub objects: u64,
+    /// Bytes of these objects as they are stored.
+    pub bytes: u64,
 }
 
 /// The index as the manifest knows it: so that what vouches for the manifest vouches for all.

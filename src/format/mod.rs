@@ -1,5 +1,6 @@
 //! Format 1: what the bytes of an archive mean. Knows neither databases nor terminals.
 
+pub mod base;
 pub mod batch;
 pub mod cbor;
 pub mod chunking;
@@ -17,6 +18,8 @@ pub mod rules;
 pub mod seal;
 pub mod sql;
 mod store;
+pub mod thin;
+pub mod time;
 pub mod ustar;
 pub mod writer;
 

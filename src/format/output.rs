@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
+use super::base::OnBase;
 use super::digest::Digest;
 use super::index::EntryRecord;
 use super::limits::BLOCK;
@@ -16,6 +17,54 @@ use super::parity::{self, Kind, Protection, Windows};
 use super::seal::Place;
 use super::ustar::{self, EntryKind};
 use super::writer::WriteError;
+
+/// Where what was to be stored is: in the object with this number, or in one taken from a base.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Home {
+    Object(u32),
+    Taken(u32),
+}
+
+/// The objects that are taken from a base, numbered as they come.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Taken(Arc<Mutex<TakenSoFar>>);
+
+/// In the order they came, and the number of each by its place.
+type TakenSoFar = (Vec<EntryRecord>, HashMap<u64, u32>);
+
+impl Taken {
+    /// Takes an object of a base; its number.
+    pub(super) fn take(&self, entry: EntryRecord) -> Result<u32, WriteError> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (entries, numbers) = &mut *taken;
+        if let Some(number) = numbers.get(&entry.offset) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
+        numbers.insert(entry.offset, number);
+        entries.push(entry);
+        Ok(number)
+    }
+
+    /// All of them by base and place, and which of these each number has become.
+    pub(super) fn sorted(&self) -> (Vec<EntryRecord>, Vec<u32>) {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<(u64, usize)> =
+            taken.0.iter().enumerate().map(|(at, entry)| (entry.offset, at)).collect();
+        order.sort_unstable();
+        let entries = order.iter().filter_map(|(_, at)| taken.0.get(*at).copied()).collect();
+        let mut places = vec![0; order.len()];
+        for (place, (_, at)) in (0..).zip(&order) {
+            if let Some(slot) = places.get_mut(*at) {
+                *slot = place;
+            }
+        }
+        (entries, places)
+    }
+}
+
+/// Whose segments need not be written again, and where it is noted that they are taken.
+pub(super) type Lender = Option<(Arc<OnBase>, Taken)>;
 
 /// The file so far.
 pub(super) struct Output<W: Write> {
@@ -248,7 +297,7 @@ enum Job {
     Object(EntryKind, usize, Receiver<(Digest, Vec<u8>)>),
 }
 
-type Done<W> = Result<(Output<W>, Vec<u32>), WriteError>;
+type Done<W> = Result<(Output<W>, Vec<Home>), WriteError>;
 
 /// Hands work to rayon and its results, in order, to the one thread that writes.
 pub(super) struct Queue<W: Write + Send + 'static> {
@@ -260,13 +309,13 @@ pub(super) struct Queue<W: Write + Send + 'static> {
 }
 
 impl<W: Write + Send + 'static> Queue<W> {
-    pub(super) fn start(output: Output<W>, limit: usize) -> Self {
+    pub(super) fn start(output: Output<W>, limit: usize, lender: Lender) -> Self {
         // Bounded by bytes, through the gate.
         let (jobs, work) = channel();
         let gate = Arc::new(Gate::default());
         let thread_gate = Arc::clone(&gate);
         let writer = std::thread::spawn(move || {
-            let result = write_all(output, &work, &thread_gate);
+            let result = write_all(output, &work, &thread_gate, lender.as_ref());
             if let Err(WriteError::Io(error)) = result {
                 let error = Arc::new(error);
                 thread_gate.with(|state| state.1 = Some(Arc::clone(&error)));
@@ -314,9 +363,10 @@ impl<W: Write + Send + 'static> Queue<W> {
         Ok(number)
     }
 
-    /// Waits for everything: the file, its entries, and which entry each object became.
+    /// Waits for everything: the file, its entries, and which entry each object became, or which
+    /// of those that were taken.
     #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    pub(super) fn finish(self) -> Result<(Output<W>, Vec<EntryRecord>, Vec<u32>), WriteError> {
+    pub(super) fn finish(self) -> Result<(Output<W>, Vec<EntryRecord>, Vec<Home>), WriteError> {
         drop(self.jobs);
         let done = self.writer.join();
         let (mut output, objects) =
@@ -327,9 +377,18 @@ impl<W: Write + Send + 'static> Queue<W> {
     }
 }
 
-fn write_all<W: Write>(mut output: Output<W>, work: &Receiver<Job>, gate: &Gate) -> Done<W> {
+fn write_all<W: Write>(
+    mut output: Output<W>,
+    work: &Receiver<Job>,
+    gate: &Gate,
+    lender: Option<&(Arc<OnBase>, Taken)>,
+) -> Done<W> {
     let mut objects = Vec::new();
-    let mut by_name: HashMap<Digest, u32> = HashMap::new();
+    let mut by_name: HashMap<Digest, Home> = HashMap::new();
+    let lent = |kind, digest: &Digest| {
+        let (base, taken) = lender.filter(|_| kind == EntryKind::Segment)?;
+        Some((base.segment(digest)?, taken))
+    };
     while let Ok(job) = work.recv() {
         let bytes = match job {
             Job::Entry(kind, body) => {
@@ -341,12 +400,13 @@ fn write_all<W: Write>(mut output: Output<W>, work: &Receiver<Job>, gate: &Gate)
                     .recv()
                     .map_err(|_| WriteError::Internal("an object could not be encoded"))?;
                 // Equal stretches of a table are one object.
-                let number = match by_name.get(&digest) {
-                    Some(number) => *number,
-                    None => output.digested(kind, digest, &body)?,
+                let home = match (by_name.get(&digest), lent(kind, &digest)) {
+                    (Some(home), _) => *home,
+                    (None, Some((entry, taken))) => Home::Taken(taken.take(entry)?),
+                    (None, None) => Home::Object(output.digested(kind, digest, &body)?),
                 };
-                by_name.insert(digest, number);
-                objects.push(number);
+                by_name.insert(digest, home);
+                objects.push(home);
                 bytes
             }
         };

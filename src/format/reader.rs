@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -20,10 +20,10 @@ use super::object::{self, HEAD_FIXED, Head, ObjectError};
 use super::rows::BlobRef;
 use super::seal::{self, Place, Seal, SealError};
 use super::ustar::{self, EntryKind};
-use crate::io::{DiskFile, Mapped, ReadAt, with_scratch};
+use crate::io::{Mapped, ReadAt, with_scratch};
 
 /// Features of the manifest's list that this version understands.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[super::thin::FEATURE];
 /// An index up to this length is held in memory, a longer one is mapped.
 const INDEX_IN_MEMORY: u64 = 32 << 20;
 /// Bytes of unpacked packs that [`PackCache`] keeps.
@@ -67,6 +67,9 @@ pub enum OpenError {
     /// Manifest, index and seal contradict each other.
     #[error("{0}")]
     Disagree(&'static str),
+    /// It is thin, and what it is based on is not there.
+    #[error("{0}")]
+    Base(#[from] super::thin::BaseFault),
 }
 
 /// Why something in an open archive cannot be read.
@@ -294,7 +297,18 @@ impl Archive {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::from_file(Arc::new(DiskFile::open(path)?))
+        Self::open_on(path, &[])
+    }
+
+    /// The same, with files, or folders with files, that a thin archive may need. The folder of the
+    /// archive is looked through in any case.
+    ///
+    /// # Errors
+    /// [`OpenError::Base`] if a base is missing; see [`OpenError`].
+    pub fn open_on(path: &Path, bases: &[PathBuf]) -> Result<Self, OpenError> {
+        let archive = Self::from_file(super::thin::open(path, bases)?)?;
+        super::thin::check(&*archive.file, &archive.manifest)?;
+        Ok(archive)
     }
 
     /// Opens an archive from anything that can be read at an offset.
@@ -426,6 +440,35 @@ impl Archive {
         }
     }
 
+    /// A piece of a blob, counted from 0; None past the last. That the pieces together are the blob
+    /// is the caller's to check.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn blob_piece(
+        &self,
+        blob: &BlobRef,
+        place: u64,
+        cache: &mut PackCache,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let number = match self.index.find_blob(&blob.digest) {
+            Some((_, record)) if place < u64::from(record.count) => {
+                self.index.blob_chunk(record.first.saturating_add(place))?
+            }
+            None if place == 0 => {
+                let found = self.index.find_chunk(&blob.digest);
+                found.ok_or(ReadError::NoBlob(blob.digest))?.0
+            }
+            _ => return Ok(None),
+        };
+        let mut piece = Vec::new();
+        self.chunk(&self.index.chunk(number)?, cache, &mut |bytes| {
+            piece.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(Some(piece))
+    }
+
     fn chunk(
         &self,
         chunk: &ChunkRecord,
@@ -541,7 +584,10 @@ pub fn read_object(
     entry: &EntryRecord,
     created: u64,
 ) -> Result<(Head, Vec<u8>), ReadError> {
-    check_header(file, entry, created)?;
+    // The header of a base's entry has the base's second: its name, the head's digest, is enough.
+    if entry.base() == 0 {
+        check_header(file, entry, created)?;
+    }
     let head = read_head(file, entry)?;
     let wrong = |problem| ReadError::Object { entry: entry.name(), problem };
     let head_length = entry.length - head.body_length;
@@ -563,8 +609,13 @@ pub fn read_head(file: &dyn ReadAt, entry: &EntryRecord) -> Result<Head, ReadErr
     let wrong = |what| ReadError::Object { entry: entry.name(), problem: what };
     let mut fixed = [0; HEAD_FIXED];
     let short = || wrong(ObjectError::Head("cut off"));
-    let end = entry.offset.checked_add(entry.length).filter(|end| *end <= file.len());
-    if end.is_none() || entry.length < u64::try_from(HEAD_FIXED).unwrap_or(u64::MAX) {
+    if entry.base() != 0 {
+        // Why it is not there, if its base is not.
+        file.read_exact_at(&mut fixed, entry.offset).map_err(|source| io_at(entry, source))?;
+    }
+    if !file.holds(entry.offset, entry.length)
+        || entry.length < u64::try_from(HEAD_FIXED).unwrap_or(u64::MAX)
+    {
         return Err(short());
     }
     file.read_exact_at(&mut fixed, entry.offset).map_err(|source| io_at(entry, source))?;

@@ -1,15 +1,17 @@
 //! The blobs of an archive that is being written: each chunk once, in packs, found by digest.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::base::OnBase;
 use super::batch::{KnownBlobs, NewBlob};
 use super::digest::Digest;
-use super::index::{BlobRecord, ChunkRecord};
+use super::index::{BlobRecord, ChunkRecord, EntryRecord};
 use super::limits::{SEGMENT_BLOB_CHUNKS, SEGMENT_BLOBS};
 use super::object::{self, BlobList, Chunk, Contents};
-use super::output::Queue;
+use super::output::{Home, Queue, Taken};
 use super::rows::BlobRef;
 use super::ustar::EntryKind;
 use super::writer::WriteError;
@@ -21,7 +23,7 @@ const PACK_LEVEL: i32 = 3;
 
 struct ChunkInfo {
     digest: Digest,
-    object: u32,
+    home: Home,
     offset: u32,
     length: u32,
 }
@@ -42,6 +44,8 @@ struct BlobInfo {
 #[derive(Default)]
 pub(super) struct Store {
     known: KnownBlobs,
+    base: Option<Arc<OnBase>>,
+    taken: Taken,
     chunks: Vec<ChunkInfo>,
     /// Positions in `chunks`, by digest.
     ids: HashTable<u32>,
@@ -63,6 +67,11 @@ fn count(n: usize) -> u64 {
 }
 
 impl Store {
+    /// One that takes what it can from a base.
+    pub(super) fn on(base: Option<Arc<OnBase>>, taken: Taken) -> Self {
+        Self { known: KnownBlobs::on(base.clone()), base, taken, ..Self::default() }
+    }
+
     /// What the makers of batches need not cut again.
     pub(super) fn known(&self) -> KnownBlobs {
         self.known.clone()
@@ -114,6 +123,18 @@ impl Store {
         {
             return Ok(());
         }
+        // As the base has it, even if it was cut anew: which of the two happens is a matter of time.
+        if let Some(chunks) = self.base.as_ref().and_then(|base| base.blob(&new.blob)) {
+            let mut ids = Vec::with_capacity(chunks.len());
+            for (pack, chunk) in chunks {
+                ids.push(match self.find_chunk(&chunk.digest) {
+                    Some(id) => id,
+                    None => self.take_chunk(pack, &chunk)?,
+                });
+            }
+            self.keep_blob(new.blob, ids);
+            return Ok(());
+        }
         if new.chunks.is_empty() {
             return Err(WriteError::Internal("a blob was taken for known and is not"));
         }
@@ -149,10 +170,10 @@ impl Store {
         if let Some(id) = self.find_chunk(&digest) {
             return Ok(id);
         }
-        let id = u32::try_from(self.chunks.len())
-            .ok()
-            .filter(|id| *id < u32::MAX)
-            .ok_or(WriteError::TooMany("chunks"))?;
+        let held = self.base.as_ref().and_then(|base| base.chunk(&digest, count(bytes.len())));
+        if let Some((pack, chunk)) = held {
+            return self.take_chunk(pack, &chunk);
+        }
         let which = usize::from(!incompressible);
         let full = self.packs.get(which).is_some_and(|pack| {
             !pack.ids.is_empty()
@@ -167,9 +188,26 @@ impl Store {
         if pack.raw.is_empty() {
             pack.raw.reserve(PACK_RAW.max(bytes.len()));
         }
+        let id = u32::try_from(self.chunks.len()).map_err(|_| WriteError::TooMany("chunks"))?;
         pack.raw.extend_from_slice(bytes);
         pack.ids.push(id);
-        self.chunks.push(ChunkInfo { digest, object: 0, offset, length });
+        self.add(ChunkInfo { digest, home: Home::Object(0), offset, length })
+    }
+
+    /// A chunk that a pack of the base has.
+    fn take_chunk(&mut self, pack: EntryRecord, chunk: &ChunkRecord) -> Result<u32, WriteError> {
+        let home = Home::Taken(self.taken.take(pack)?);
+        let ChunkRecord { digest, offset, length, .. } = *chunk;
+        self.add(ChunkInfo { digest, home, offset, length })
+    }
+
+    fn add(&mut self, chunk: ChunkInfo) -> Result<u32, WriteError> {
+        let id = u32::try_from(self.chunks.len())
+            .ok()
+            .filter(|id| *id < u32::MAX)
+            .ok_or(WriteError::TooMany("chunks"))?;
+        let digest = chunk.digest;
+        self.chunks.push(chunk);
         let chunks = &self.chunks;
         let rehash = |id: &u32| {
             let info = usize::try_from(*id).ok().and_then(|id| chunks.get(id));
@@ -203,7 +241,7 @@ impl Store {
         })?;
         for id in ids {
             if let Some(info) = usize::try_from(id).ok().and_then(|id| self.chunks.get_mut(id)) {
-                info.object = object;
+                info.home = Home::Object(object);
             }
         }
         Ok(())
@@ -221,7 +259,7 @@ impl Store {
     /// What the index says of them; `entry` gives the entry that an object has become.
     pub(super) fn records(
         mut self,
-        entry: &dyn Fn(u32) -> Result<u32, WriteError>,
+        entry: &dyn Fn(Home) -> Result<u32, WriteError>,
     ) -> Result<OfBlobs, WriteError> {
         let mut order: Vec<u32> = (0..u32::try_from(self.chunks.len()).unwrap_or(0)).collect();
         let at = |id: u32| usize::try_from(id).ok().and_then(|id| self.chunks.get(id));
@@ -235,7 +273,7 @@ impl Store {
             }
             chunks.push(ChunkRecord {
                 digest: info.digest,
-                entry: entry(info.object)?,
+                entry: entry(info.home)?,
                 offset: info.offset,
                 length: info.length,
             });

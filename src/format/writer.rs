@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::base::OnBase;
 use super::batch::{Batch, KnownBlobs, NewBlob};
 use super::cbor::CborError;
 use super::chunking::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::digest::{Digest, RowSum};
 use super::index::{Records, SegmentRecord};
 use super::limits::SEGMENT_RAW;
-use super::manifest::{IndexFacts, Manifest, Name, TableData};
+use super::manifest::{Base, IndexFacts, Manifest, Name, TableData};
 use super::object::{self, Chunk, Contents};
-use super::output::{Output, Queue};
+use super::output::{Home, Output, Queue, Taken};
 use super::parity::Protection;
 use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
 use super::seal::{self, Place, Seal};
 use super::store::Store;
+use super::thin::FEATURE;
 use super::ustar::{self, EntryKind};
 
 const README: &[u8] = include_bytes!("readme.txt");
@@ -82,6 +84,10 @@ pub struct Written {
     pub chunks: u64,
     /// Bytes of all distinct chunks, before compression.
     pub chunk_bytes: u64,
+    /// Objects that are taken from a base.
+    pub taken: u64,
+    /// Bytes of these, as they are stored there.
+    pub taken_bytes: u64,
     /// Digest of the manifest: it names this archive.
     pub manifest: Digest,
 }
@@ -92,6 +98,8 @@ pub struct ArchiveWriter<W: Write + Send + 'static> {
     created: u64,
     queue: Queue<W>,
     store: Store,
+    base: Option<Arc<OnBase>>,
+    taken: Taken,
     segments: Vec<(u32, u32)>,
     table: Option<TableState>,
     catalog: Option<Manifest>,
@@ -140,6 +148,20 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         options: &WriterOptions,
         protection: Option<Protection>,
     ) -> Result<Self, WriteError> {
+        Self::create_on(out, options, protection, None)
+    }
+
+    /// Begins an archive that takes what it can from `base`, where one is given: a thin archive,
+    /// which cannot be read without it.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn create_on(
+        out: W,
+        options: &WriterOptions,
+        protection: Option<Protection>,
+        base: Option<Arc<OnBase>>,
+    ) -> Result<Self, WriteError> {
         if protection.is_some_and(|protection| !protection.is_valid()) {
             return Err(WriteError::Internal("parity beyond its limits"));
         }
@@ -148,10 +170,15 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         output.entry(EntryKind::Readme, README)?;
         output.entry(EntryKind::Recover, RECOVER)?;
         output.entry(EntryKind::Spec, &zstd::bulk::compress(SPEC, 19)?)?;
+        let memory = options.memory.saturating_sub(parity).max(1 << 20);
+        let taken = Taken::default();
+        let lender = base.clone().map(|base| (base, taken.clone()));
         Ok(Self {
             created: options.created,
-            queue: Queue::start(output, options.memory.saturating_sub(parity).max(1 << 20)),
-            store: Store::default(),
+            queue: Queue::start(output, memory, lender),
+            store: Store::on(base.clone(), taken.clone()),
+            base,
+            taken,
             segments: Vec::new(),
             table: None,
             catalog: None,
@@ -175,7 +202,9 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         post_data: &[u8],
         manifest: &Manifest,
     ) -> Result<(), WriteError> {
-        let mut catalog = manifest.catalog();
+        let mut catalog = manifest.clone();
+        self.thin(&mut catalog, self.base.as_ref().map_or(&[], |base| base.bases()));
+        let mut catalog = catalog.catalog();
         catalog.created = self.created;
         catalog.schema.pre_data_digest = Digest::of(pre_data);
         catalog.schema.post_data_digest = Digest::of(post_data);
@@ -184,6 +213,15 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         self.queue.entry(EntryKind::Catalog, super::cbor::encode(&catalog)?)?;
         self.catalog = Some(catalog);
         Ok(())
+    }
+
+    /// What the manifest says of bases: nothing, or that it is thin, and on what.
+    fn thin(&self, manifest: &mut Manifest, bases: &[Base]) {
+        let thin = self.base.is_some();
+        manifest.features.retain(|feature| feature != FEATURE);
+        manifest.features.extend(thin.then(|| FEATURE.to_owned()));
+        manifest.features.sort();
+        manifest.bases = bases.to_vec();
     }
 
     /// Begins a table, in the manifest's order; `None` for the large objects, which come last.
@@ -395,16 +433,43 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             return Err(WriteError::Internal("a table was not ended"));
         }
         self.store.end(&mut self.queue)?;
-        let (mut output, entries, objects) = self.queue.finish()?;
-        let entry = |object: u32| {
-            let found = usize::try_from(object).ok().and_then(|object| objects.get(object));
-            found.copied().ok_or(WriteError::Internal("an object without an entry"))
+        let mut bases = self.base.as_ref().map_or(Vec::new(), |base| base.bases().to_vec());
+        self.thin(&mut manifest, &[]);
+        let (mut output, mut entries, objects) = self.queue.finish()?;
+        let (taken, places) = self.taken.sorted();
+        let own = u32::try_from(entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
+        entries.extend(&taken);
+        if u32::try_from(entries.len()).is_err() {
+            return Err(WriteError::TooMany("entries"));
+        }
+        let at = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let entry = |home: Home| {
+            let home = match home {
+                Home::Object(object) => objects.get(at(object)).copied(),
+                taken @ Home::Taken(_) => Some(taken),
+            };
+            let entry = match home {
+                // What an object has become is an entry.
+                Some(Home::Object(entry)) => Some(entry),
+                Some(Home::Taken(number)) => places.get(at(number)).map(|place| own + place),
+                None => None,
+            };
+            entry.ok_or(WriteError::Internal("an object without an entry"))
         };
+        let taken_bytes = taken.iter().map(|entry| entry.length).sum();
+        for entry in &taken {
+            let base = entry.base().checked_sub(1).and_then(|at| usize::try_from(at).ok());
+            if let Some(base) = base.and_then(|base| bases.get_mut(base)) {
+                base.objects += 1;
+                base.bytes += entry.length;
+            }
+        }
+        manifest.bases = bases;
 
         let (chunks, blobs, blob_chunks) = self.store.records(&entry)?;
         let mut segments = Vec::with_capacity(self.segments.len());
         for (object, rows) in &self.segments {
-            segments.push(SegmentRecord { entry: entry(*object)?, rows: *rows });
+            segments.push(SegmentRecord { entry: entry(Home::Object(*object))?, rows: *rows });
         }
         let chunk_bytes = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
         let records = Records { entries, chunks, blobs, blob_chunks, segments };
@@ -430,9 +495,11 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let (out, total) = seal_up(output, index, manifest_place, tail)?;
         let written = Written {
             bytes: total,
-            entries: manifest.index.entries,
+            entries: own.into(),
             chunks: manifest.index.chunks,
             chunk_bytes,
+            taken: count(taken.len()),
+            taken_bytes,
             manifest: manifest_place.digest,
         };
         Ok((out, written))

@@ -44,6 +44,11 @@ pub trait ReadAt: Send + Sync {
         self.len() == 0
     }
 
+    /// Whether so many bytes are there from `offset` on.
+    fn holds(&self, offset: u64, length: u64) -> bool {
+        offset.checked_add(length).is_some_and(|end| end <= self.len())
+    }
+
     /// Fills `buf` from `offset` on.
     ///
     /// # Errors

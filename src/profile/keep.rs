@@ -1,6 +1,7 @@
 //! Which archives a rule of retention keeps. Nothing here looks at a disk or a clock.
 
 use crate::format::digest::Digest;
+use crate::format::time::civil;
 
 /// How many archives are kept of each kind. Periods are those of the calendar in UTC, weeks begin
 /// on Monday.
@@ -156,18 +157,6 @@ pub fn plan(archives: &[Candidate], keep: &Keep) -> Vec<Vec<Reason>> {
             return reasons;
         }
     }
-}
-
-/// Days since 1970-01-01 as year, month and day (proleptic Gregorian).
-pub(super) fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
 }
 
 fn hour(created: u64) -> String {

@@ -4,11 +4,13 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::keep::{Candidate, Soundness, civil};
+use super::keep::{Candidate, Soundness};
 use super::verdict::{Identity, Verdict};
 use crate::format::digest::Digest;
 use crate::format::manifest::Manifest;
 use crate::format::reader::{Archive, OpenError, Tail, read_manifest};
+use crate::format::time::civil;
+pub use crate::format::time::stamp;
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 
 /// How every archive's name ends.
@@ -103,14 +105,6 @@ pub enum Latest {
     Older,
 }
 
-/// Seconds since 1970-01-01 UTC as `YYYYMMDD_HHMMSS`.
-pub fn stamp(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    let second = seconds % 86_400;
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year}{month:02}{day:02}_{hour:02}{minute:02}{:02}", second % 60)
-}
-
 /// The series of a profile's archives: what their names have in front of the time.
 pub fn series(profile: &str) -> String {
     format!("backup_{profile}")
@@ -157,10 +151,10 @@ fn time_of(name: &str) -> Option<u64> {
     Some(days * 86_400 + number(9, 2)? * 3600 + number(11, 2)? * 60 + number(13, 2)?)
 }
 
-/// The archive that this one needs to be read, by its manifest's digest. In format 1 as it stands
-/// every archive stands alone; an archive on a base names it in its manifest, and then here.
-fn base(_: &Manifest) -> Option<Digest> {
-    None
+/// The archive that this one was made on, by its manifest's digest. What that is made on itself it
+/// says itself. It counts even if nothing is taken from it but what it takes from others.
+fn base(manifest: &Manifest) -> Option<Digest> {
+    manifest.bases.first().map(|base| base.manifest)
 }
 
 impl Facts {

@@ -40,7 +40,7 @@ impl Outcome {
     /// What a full verification came to. None if it says nothing about the file: a quick look, or
     /// a file that needs a newer version.
     pub fn of(report: &Report) -> Option<Self> {
-        if report.too_new || report.level != Level::Full {
+        if report.too_new || report.lacks_base() || report.level != Level::Full {
             return None;
         }
         // Codes from 4xx on that break no section of the format are about the data.

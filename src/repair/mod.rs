@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::format::thin;
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
@@ -153,6 +154,9 @@ pub struct RepairOptions {
     pub memory: usize,
     /// Whether to write a new archive of what is whole if the file is beyond repair.
     pub salvage: bool,
+    /// Files, or folders with files, that it may be based on if it is thin. Its own folder is looked
+    /// through too. Repairing needs none; salvaging does.
+    pub bases: Vec<PathBuf>,
 }
 
 /// What was done, and what verifying the result said: `None` where nothing was kept.
@@ -183,7 +187,8 @@ pub fn run(options: &RepairOptions, progress: &dyn Progress) -> Result<Repaired,
             // Where the seal could be made again, the mended file is the better source.
             let mended = report.bytes > 0;
             let source = if mended { DiskFile::open(output.partial_path())? } else { file };
-            return salvaged(options, report, source, progress);
+            let source = thin::join(Arc::new(source), near(options).as_deref(), &options.bases);
+            return salvaged(options, report, &source, progress);
         }
         return Ok(Repaired { report, verified: None, salvaged: None });
     }
@@ -200,6 +205,11 @@ pub fn run(options: &RepairOptions, progress: &dyn Progress) -> Result<Repaired,
     Ok(Repaired { report, verified: Some(verified), salvaged: None })
 }
 
+/// Where the base of a thin archive may be.
+fn near(options: &RepairOptions) -> Option<PathBuf> {
+    std::fs::canonicalize(&options.file).ok()?.parent().map(Path::to_owned)
+}
+
 fn verified(
     options: &RepairOptions,
     output: &AtomicFile,
@@ -207,6 +217,7 @@ fn verified(
 ) -> Result<Report, RepairError> {
     output.sync()?;
     let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(output.partial_path())?);
+    let disk = thin::join(disk, near(options).as_deref(), &options.bases);
     let how =
         VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };
     let verified = verify::run(&disk, &how, progress)?;
@@ -221,13 +232,12 @@ fn verified(
 fn salvaged(
     options: &RepairOptions,
     report: RepairReport,
-    source: DiskFile,
+    source: &Arc<dyn ReadAt>,
     progress: &dyn Progress,
 ) -> Result<Repaired, RepairError> {
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
-    let source: Arc<dyn ReadAt> = Arc::new(source);
-    let salvage = salvage(&source, file, options.memory, progress)?;
+    let salvage = salvage(source, file, options.memory, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));
@@ -245,7 +255,11 @@ fn create(path: &Path, overwrite: bool) -> Result<AtomicFile, RepairError> {
 }
 
 /// Faults of the data itself (references that resolve to nothing, say) were in it before.
-fn is_damage(finding: &verify::Finding) -> bool {
+/// A base that is not there is no damage of this file.
+pub(crate) fn is_damage(finding: &verify::Finding) -> bool {
+    if finding.code.is_of_base() {
+        return false;
+    }
     let class = finding.code.id().as_bytes().get(1);
     finding.severity == Severity::Error && !matches!(class, Some(b'4'..=b'7'))
 }

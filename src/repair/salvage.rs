@@ -17,6 +17,7 @@ use crate::format::parity::Protection;
 use crate::format::reader::{Archive, OpenError, PackCache, ReadError, Section};
 use crate::format::rows::{self, Bytea};
 use crate::format::seal::Place;
+use crate::format::thin;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
@@ -71,6 +72,8 @@ pub fn salvage(
     let mut result = Salvage { counted: true, ..Salvage::default() };
     let (archive, protected) = match Archive::from_file(Arc::clone(source)) {
         Ok(archive) => {
+            thin::check(&**source, archive.manifest())
+                .map_err(|fault| nothing(fault.to_string()))?;
             let protected = archive.seal().tail != Place::default();
             (archive, protected)
         }
@@ -78,6 +81,12 @@ pub fn salvage(
         Err(_) => {
             result.counted = false;
             let Rebuilt { archive, protected } = rebuild(source, progress)?;
+            if !archive.manifest().bases.is_empty() {
+                return Err(nothing(
+                    "it is thin, and its index, which says what it takes from its base, is lost"
+                        .into(),
+                ));
+            }
             (archive, protected)
         }
     };

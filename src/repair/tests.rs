@@ -238,6 +238,7 @@ fn the_repaired_file_appears_only_if_it_is_whole() {
     bad[3000] ^= 1;
     std::fs::write(path("bad"), &bad).unwrap();
     let options = RepairOptions {
+        bases: Vec::new(),
         file: path("bad"),
         output: path("fixed"),
         overwrite: false,

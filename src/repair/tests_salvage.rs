@@ -29,6 +29,7 @@ fn rows_that_are_whole_are_salvaged() {
         bad[1_000_000..2_500_000].fill(0);
         std::fs::write(path("bad"), &bad).unwrap();
         let options = RepairOptions {
+            bases: Vec::new(),
             file: path("bad"),
             output: path("salvaged"),
             overwrite: true,

@@ -337,6 +337,7 @@ impl Made<'_> {
         runtime.block_on(session.close());
         let pg_dump = binaries.folder.join("pg_dump");
         let creating = CreateOptions {
+            base: None,
             params: copy.params(name)?,
             output: (options.output)(name),
             jobs: options.jobs,

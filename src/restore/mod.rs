@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::{Manifest, Name, TableKind};
 use crate::format::reader::{Archive, OpenError};
-use crate::io::{DiskFile, ReadAt};
+use crate::format::thin;
 use crate::pg::{Params, PgError, Session, literal, qualified};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, Code, ImageCheck, Level, Report, Severity, VerifyOptions};
@@ -60,6 +60,9 @@ pub use steps::Step;
 pub struct RestoreOptions {
     /// The archive.
     pub file: PathBuf,
+    /// Files, or folders with files, that it may be based on if it is thin. Its own folder is looked
+    /// through too.
+    pub bases: Vec<PathBuf>,
     /// The target: a database with nothing in it.
     pub target: Params,
     /// Sessions that load at the same time; at least 1.
@@ -168,8 +171,11 @@ pub fn run_as(
 ) -> Result<RestoreReport, RestoreError> {
     let path = &options.file;
     let open = |source| RestoreError::Open { path: path.clone(), source };
-    let file: Arc<dyn ReadAt> =
-        Arc::new(DiskFile::open(path).map_err(|error| open(OpenError::Io(error)))?);
+    let file = thin::open(path, &options.bases).map_err(|error| open(OpenError::Io(error)))?;
+    // Said before anything else: it is no damage of this file.
+    if let Ok(archive) = Archive::from_file(Arc::clone(&file)) {
+        thin::check(&*file, archive.manifest()).map_err(|fault| open(fault.into()))?;
+    }
     let started = Instant::now();
     let level =
         VerifyOptions { level: Level::Full, memory: options.memory, images: ImageCheck::Parts };

@@ -13,8 +13,7 @@ use super::target::{self, Checked};
 use super::{How, RestoreError, RestoreOptions, keywords, settings};
 use crate::create::{interruptible, runtime};
 use crate::format::manifest::Manifest;
-use crate::format::reader::{Archive, OpenError, Section};
-use crate::io::{DiskFile, ReadAt};
+use crate::format::reader::{Archive, Section};
 use crate::pg::Session;
 use crate::progress::Progress;
 
@@ -50,9 +49,7 @@ pub fn plan(
     progress: &Arc<dyn Progress>,
 ) -> Result<Plan, RestoreError> {
     let open = |source| RestoreError::Open { path: options.file.clone(), source };
-    let file = DiskFile::open(&options.file).map_err(|error| open(OpenError::Io(error)))?;
-    let file: Arc<dyn ReadAt> = Arc::new(file);
-    let archive = Arc::new(Archive::from_file(file).map_err(open)?);
+    let archive = Arc::new(Archive::open_on(&options.file, &options.bases).map_err(open)?);
     let runtime = runtime().map_err(|error| RestoreError::Internal(error.to_string()))?;
     let found = runtime.block_on(interruptible(progress.as_ref(), find(options, how, &archive)));
     runtime.shutdown_background();

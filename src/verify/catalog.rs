@@ -17,6 +17,7 @@ pub(super) fn check(context: &Context<'_>, manifest: &Manifest) {
     let tell = |code, message: String| {
         context.findings.add(Finding::new(code, message).entry(ustar::MANIFEST));
     };
+    super::bases::manifest(manifest, context.findings);
     let mut last: Option<&Name> = None;
     for table in &manifest.tables {
         if last.is_some_and(|last| *last >= table.name) {

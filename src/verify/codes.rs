@@ -69,6 +69,11 @@ impl Code {
     pub const fn is_too_new(self) -> bool {
         matches!(self, Self::VersionTooNew | Self::UnknownFeature)
     }
+
+    /// Whether this says that a thin archive was not checked because its base is not there.
+    pub const fn is_of_base(self) -> bool {
+        matches!(self, Self::BaseMissing | Self::BaseDiffers)
+    }
 }
 
 impl fmt::Display for Code {

@@ -105,7 +105,7 @@ pub(super) fn check(
             && !used.get(number)
         {
             let what = "it holds rows, and no table has it";
-            context.findings.add(Finding::new(Code::UnreferencedObject, what).entry(entry.name()));
+            context.findings.add(Finding::new(Code::UnreferencedObject, what).of_entry(&entry));
         }
     }
     totals(context, rows);
@@ -182,11 +182,11 @@ impl Worker<'_> {
                 };
                 if !what.is_empty() {
                     let finding = Finding::new(Code::IndexObjectDisagree, what);
-                    context.findings.add(finding.entry(entry.name()).table(&stretch.shown));
+                    context.findings.add(finding.of_entry(&entry).table(&stretch.shown));
                 }
                 for what in head.blobs.iter().filter_map(|blob| self.listed(blob)) {
                     let finding = Finding::new(Code::SegmentBlobs, what);
-                    context.findings.add(finding.entry(entry.name()).table(&stretch.shown));
+                    context.findings.add(finding.of_entry(&entry).table(&stretch.shown));
                 }
             }
             let raw = raw.and_then(|raw| {
@@ -194,8 +194,8 @@ impl Worker<'_> {
                     return Ok(raw);
                 }
                 let what = "its rows do not have the digest in its head";
-                let finding = Finding::new(Code::ChunkDigest, what).entry(entry.name());
-                Err(Box::new(finding.offset(entry.offset)))
+                let finding = Finding::new(Code::ChunkDigest, what).of_entry(&entry);
+                Err(Box::new(finding.offset(entry.offset_in_file())))
             });
             match raw {
                 Ok(raw) => {
@@ -210,7 +210,7 @@ impl Worker<'_> {
                             head.rows, tally.sum.rows
                         );
                         let finding = Finding::new(Code::HeadMalformed, what);
-                        context.findings.add(finding.entry(entry.name()).table(&stretch.shown));
+                        context.findings.add(finding.of_entry(&entry).table(&stretch.shown));
                     }
                     Ok(tally)
                 }
@@ -223,7 +223,7 @@ impl Worker<'_> {
                         entry.name()
                     );
                     let finding = Finding::new(Code::RowsLost, what).row(before + 1);
-                    context.findings.add(finding.table(&stretch.shown).entry(entry.name()));
+                    context.findings.add(finding.table(&stretch.shown).of_entry(&entry));
                     Ok(Tally { lost: true, missing: true, ..Tally::default() })
                 }
             }
@@ -260,7 +260,7 @@ impl Worker<'_> {
             (extra, "its head lists a blob that none of its rows refers to"),
         ] {
             if let Some(digest) = digest {
-                let finding = Finding::new(Code::SegmentBlobs, what).entry(entry.name());
+                let finding = Finding::new(Code::SegmentBlobs, what).of_entry(entry);
                 self.context.findings.add(finding.table(table).blob(digest));
             }
         }
@@ -520,7 +520,7 @@ pub(super) fn without_manifest(context: &Context<'_>) -> Result<(), VerifyError>
         while let Some(number) = entries.take() {
             context.go_on()?;
             let Ok(entry) = context.index.entry(number) else { continue };
-            if entry.kind != EntryKind::Segment {
+            if entry.kind != EntryKind::Segment || !context.can_read(&entry) {
                 continue;
             }
             with_object(context, &entry, |head, raw| {
@@ -529,7 +529,7 @@ pub(super) fn without_manifest(context: &Context<'_>) -> Result<(), VerifyError>
                 let bad = match (head, raw) {
                     (Some(head), Ok(raw)) => object::check_chunks(head, raw).err().map(|error| {
                         let finding = Finding::new(Code::ChunkDigest, error.to_string());
-                        Box::new(finding.entry(entry.name()))
+                        Box::new(finding.of_entry(&entry))
                     }),
                     (_, Err(finding)) => Some(finding),
                     (None, Ok(_)) => None,

@@ -1,12 +1,13 @@
 //! What a check has to say, and the place where all that is said is gathered and grouped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use super::codes::{Code, Severity};
+use crate::format::index::EntryRecord;
 
 /// How many examples of one kind of finding are told apart; the rest is counted.
 pub const EXAMPLES: usize = 20;
@@ -82,6 +83,15 @@ impl Finding {
     pub fn table(mut self, table: impl fmt::Display) -> Self {
         self.table = Some(table.to_string());
         self
+    }
+
+    /// About this entry, of the archive or of a base of it.
+    #[must_use]
+    pub(super) fn of_entry(mut self, entry: &EntryRecord) -> Self {
+        if entry.base() != 0 {
+            _ = write!(self.message, " (in base {})", entry.base());
+        }
+        self.entry(entry.name())
     }
 
     /// About this row (from 1).

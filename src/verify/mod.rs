@@ -7,6 +7,7 @@
 //! and blobs (`objects`), rows (`content`), then keys and references (`keys`). Every stored byte is
 //! read once, but for blobs of many chunks, whose bytes are put together again to be digested.
 
+mod bases;
 mod blobs;
 mod catalog;
 mod codes;
@@ -37,6 +38,8 @@ mod work;
 pub(crate) mod tests;
 #[cfg(test)]
 mod tests_rules;
+#[cfg(test)]
+mod tests_thin;
 
 use std::collections::HashSet;
 use std::io;
@@ -50,7 +53,7 @@ pub use uses::Use;
 
 use crate::format::digest::Digest;
 use crate::format::index::{EntryRecord, Index};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Base, Manifest};
 use crate::format::rules::Rules;
 use crate::format::seal::Seal;
 use crate::format::ustar::EntryKind;
@@ -122,9 +125,18 @@ struct Context<'a> {
     memory: usize,
     images: ImageCheck,
     standby: bool,
+    /// What is taken from other archives, if the manifest is there to say.
+    bases: Option<&'a [Base]>,
+    /// Whether these other archives are there.
+    can_read_bases: bool,
 }
 
 impl Context<'_> {
+    /// Whether the file that has it is there.
+    fn can_read(&self, entry: &EntryRecord) -> bool {
+        entry.base() == 0 || self.can_read_bases
+    }
+
     fn go_on(&self) -> Result<(), VerifyError> {
         if self.progress.interrupted() { Err(VerifyError::Interrupted) } else { Ok(()) }
     }
@@ -164,7 +176,11 @@ pub fn run_with_rules(
             let facts = index.facts(Digest::default());
             report.chunks = facts.chunks;
             report.objects = objects(index);
-            progress.begin(Phase::Verify, report.rows, file.len());
+            let bases = opened.manifest.as_ref().map(|manifest| &*manifest.bases);
+            let taken: u64 = bases.into_iter().flatten().map(|base| base.bytes).sum();
+            progress.begin(Phase::Verify, report.rows, file.len().saturating_add(taken));
+            let readable = options.level == Level::Quick
+                || bases.is_some_and(|bases| bases::there(file, bases, &findings));
             let context = Context {
                 file,
                 seal: opened.seal,
@@ -175,6 +191,8 @@ pub fn run_with_rules(
                 threads: rayon::current_num_threads(),
                 memory: options.memory,
                 images: options.images,
+                bases,
+                can_read_bases: readable,
                 standby: opened.manifest.as_ref().is_some_and(|manifest| manifest.source.standby),
             };
             let manifest = opened.manifest.as_ref();
@@ -222,7 +240,7 @@ fn examine(
     catalog::texts(context, manifest);
     parity::check(context)?;
     let stored = objects::check(context)?;
-    let Some(manifest) = manifest else {
+    let Some(manifest) = manifest.filter(|_| context.can_read_bases) else {
         content::without_manifest(context)?;
         return Ok(Default::default());
     };

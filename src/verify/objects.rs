@@ -53,6 +53,7 @@ pub(super) fn check(context: &Context<'_>) -> Result<Stored, VerifyError> {
             context.go_on()?;
             if let Ok(entry) = context.index.entry(number)
                 && entry.kind == EntryKind::Pack
+                && context.can_read(&entry)
             {
                 pack(context, &stored, number, &entry);
                 context.progress.bytes(entry.length);
@@ -120,13 +121,22 @@ fn pack(context: &Context<'_>, stored: &Stored, number: u64, entry: &EntryRecord
                     && record.length == chunk.length;
                 fits && !stored.chunk_placed.set(*id)
             });
+            // Of what a base has, the index has what is used.
+            let unused = entry.base() != 0 && record.is_none();
+            if unused
+                && !matches!(context.index.find_chunk(&chunk.digest),
+                Some((_, other)) if u64::from(other.entry) == number)
+            {
+                at += length;
+                continue;
+            }
             if record.is_none() {
                 let what = format!(
                     "its chunk {place} ({}, {length} bytes at {at}) is not in the index as that",
                     chunk.digest
                 );
                 let finding = Finding::new(Code::IndexObjectDisagree, what);
-                context.findings.add(finding.entry(entry.name()));
+                context.findings.add(finding.of_entry(entry));
             }
             if let (Some(raw), Some((from, to))) = (raw, range) {
                 if raw.get(from..to).is_some_and(|bytes| Digest::of(bytes) == chunk.digest) {
@@ -139,7 +149,7 @@ fn pack(context: &Context<'_>, stored: &Stored, number: u64, entry: &EntryRecord
                         chunk.digest
                     );
                     let finding = Finding::new(Code::ChunkDigest, what);
-                    context.findings.add(finding.entry(entry.name()).offset(entry.offset));
+                    context.findings.add(finding.of_entry(entry).offset(entry.offset_in_file()));
                 }
             }
             at += length;
@@ -151,6 +161,7 @@ fn pack(context: &Context<'_>, stored: &Stored, number: u64, entry: &EntryRecord
 fn chunk_records(context: &Context<'_>, stored: &Stored) -> Result<(), VerifyError> {
     let facts = context.index.facts(Digest::default());
     let mut last = None;
+    let used = Bits::new(facts.entries);
     for number in 0..facts.chunks {
         if number % 65_536 == 0 {
             context.go_on()?;
@@ -161,16 +172,27 @@ fn chunk_records(context: &Context<'_>, stored: &Stored) -> Result<(), VerifyErr
         }
         last = Some(chunk.digest);
         let entry = context.index.entry(u64::from(chunk.entry));
+        used.set(u64::from(chunk.entry));
         match entry {
             Ok(entry) if entry.kind == EntryKind::Pack => {
                 if stored.head_ok.get(u64::from(chunk.entry)) && !stored.chunk_placed.get(number) {
                     let what =
                         format!("the index has chunk {} in it, which it has not", chunk.digest);
                     let finding = Finding::new(Code::IndexObjectDisagree, what);
-                    context.findings.add(finding.entry(entry.name()));
+                    context.findings.add(finding.of_entry(&entry));
                 }
             }
             _ => malformed(context, format!("chunk {number} is in an entry that is no pack")),
+        }
+    }
+    for number in 0..facts.entries {
+        if let Ok(entry) = context.index.entry(number)
+            && entry.kind == EntryKind::Pack
+            && entry.base() != 0
+            && !used.get(number)
+        {
+            let what = "it is taken from a base, and no chunk of it is used";
+            context.findings.add(Finding::new(Code::UnreferencedObject, what).of_entry(&entry));
         }
     }
     Ok(())

@@ -136,12 +136,18 @@ impl Report {
         self
     }
 
-    /// What the process should end with: 0 no error, 1 errors, 4 too new.
+    /// Whether the rows of a thin archive could not be checked, for want of its base.
+    pub fn lacks_base(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code.is_of_base())
+    }
+
+    /// What the process should end with: 0 no error, 1 errors, 3 not all could be checked, 4 too new.
     pub fn exit_code(&self) -> u8 {
-        match (self.too_new, self.ok) {
-            (true, _) => 4,
-            (false, true) => 0,
-            (false, false) => 1,
+        match (self.too_new, self.lacks_base(), self.ok) {
+            (true, ..) => 4,
+            (false, true, _) => 3,
+            (false, false, true) => 0,
+            (false, false, false) => 1,
         }
     }
 }

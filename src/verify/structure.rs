@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::io;
 
+use super::bases;
 use super::codes::Code;
 use super::findings::{Finding, Findings};
 use super::spill::{Merge, Sorter};
@@ -190,7 +191,7 @@ pub(super) fn read_finding(file: &dyn ReadAt, entry: &EntryRecord, error: &ReadE
         ReadError::Blob(_) => (Code::BlobDigest, error.to_string()),
         ReadError::Sink(_) => (Code::Unreadable, error.to_string()),
     };
-    Finding::new(code, message).entry(entry.name()).offset(entry.offset)
+    Finding::new(code, message).of_entry(entry).offset(entry.offset_in_file())
 }
 
 fn object_code(file: &dyn ReadAt, entry: &EntryRecord, problem: &ObjectError) -> Code {
@@ -207,7 +208,7 @@ fn object_code(file: &dyn ReadAt, entry: &EntryRecord, problem: &ObjectError) ->
 }
 
 fn past_end(file: &dyn ReadAt, entry: &EntryRecord) -> bool {
-    entry.offset.checked_add(entry.length).is_none_or(|end| end > file.len())
+    !file.holds(entry.offset, entry.length)
 }
 
 /// Whether the frame that the head claims to be has the digest that is the object's name.
@@ -246,6 +247,7 @@ pub(super) fn layout(context: &Context<'_>, deep: bool) -> Result<(), VerifyErro
     let mut fixed = FIXED.iter().peekable();
     let mut seen = Vec::new();
     let mut names = Sorter::<36>::new(context.memory / 4);
+    let mut taken = bases::Order::default();
     for number in 0..facts.entries {
         if number % 1024 == 0 {
             context.go_on()?;
@@ -258,7 +260,10 @@ pub(super) fn layout(context: &Context<'_>, deep: bool) -> Result<(), VerifyErro
                 continue;
             }
         };
-        kinds(findings, number, &entry, &mut fixed, &mut seen);
+        taken.next(findings, number, &entry);
+        if entry.base() == 0 {
+            kinds(findings, number, &entry, &mut fixed, &mut seen);
+        }
         if matches!(entry.kind, EntryKind::Pack | EntryKind::Segment) {
             let mut record = [0; 36];
             let (name, place) = record.split_at_mut(32);
@@ -266,8 +271,11 @@ pub(super) fn layout(context: &Context<'_>, deep: bool) -> Result<(), VerifyErro
             place.copy_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
             names.push(record).map_err(VerifyError::Scratch)?;
         }
-        cursor = place(context, &entry.name(), &as_place(&entry), cursor, deep);
+        if entry.base() == 0 {
+            cursor = place(context, &entry.name(), &as_place(&entry), cursor, deep);
+        }
     }
+    taken.end(context);
     for kind in fixed.filter(|kind| !seen.contains(kind)) {
         let name = kind.name(&Digest::default(), 0);
         findings.add(Finding::new(Code::MissingEntry, "it is not in the index").entry(name));
@@ -298,8 +306,7 @@ fn kinds(
     seen: &mut Vec<EntryKind>,
 ) {
     let tell = |code, what: &str| {
-        findings
-            .add(Finding::new(code, format!("entry number {number} {what}")).entry(entry.name()));
+        findings.add(Finding::new(code, format!("entry number {number} {what}")).of_entry(entry));
     };
     match entry.kind {
         EntryKind::Pack | EntryKind::Segment => {

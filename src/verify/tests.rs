@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::format::base::OnBase;
 use crate::format::batch::{Batch, BatchBuilder};
 use crate::format::manifest::{
     Collation, Column, Enum, ForeignKey, Key, Manifest, Match, Name, OwnedBy, Schema, SchemaObject,
@@ -156,8 +157,18 @@ pub(super) fn sample() -> Sample {
 impl Sample {
     /// The archive, whose manifest `change` may falsify, and the catalog with it.
     pub(super) fn write_with(&self, change: impl Fn(&mut Manifest)) -> Vec<u8> {
-        let options = WriterOptions { created: 1_700_000_000, memory: 1 << 20 };
-        let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
+        self.write_on(1_700_000_000, None, change)
+    }
+
+    /// The same, of another second, and thin where there is a base.
+    pub(super) fn write_on(
+        &self,
+        created: u64,
+        base: Option<Arc<OnBase>>,
+        change: impl Fn(&mut Manifest),
+    ) -> Vec<u8> {
+        let options = WriterOptions { created, memory: 1 << 20 };
+        let mut writer = ArchiveWriter::create_on(Vec::new(), &options, None, base).unwrap();
         let mut manifest = self.manifest.clone();
         let mut early = manifest.clone();
         for table in early.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned) {

@@ -38,6 +38,7 @@ fn options(server: &Server, database: &str, output: PathBuf) -> CreateOptions {
         read_back: true,
         parity: Some(Protection::default()),
         rules: None,
+        base: None,
     }
 }
 
@@ -51,7 +52,8 @@ fn make(server: &Server, database: &str, output: PathBuf) -> CreateReport {
 
 fn restore_to(server: &Server, database: &str, file: &Path) -> Result<RestoreReport, RestoreError> {
     let target = params(server, database);
-    let options = RestoreOptions { file: file.to_owned(), target, jobs: 3, memory: 64 << 20 };
+    let (file, bases) = (file.to_owned(), Vec::new());
+    let options = RestoreOptions { file, bases, target, jobs: 3, memory: 64 << 20 };
     restore::run(&options, &silent())
 }
 

@@ -46,6 +46,7 @@ mod servers;
 mod stable;
 mod story;
 mod swap;
+mod thin;
 mod throwaway;
 mod traps_reading;
 mod traps_restoring;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Bases;
 use crate::cli::units;
 
 /// Say whether a live database is in order, and still has what an archive has
@@ -62,6 +63,8 @@ pub(in crate::cli) struct Check {
         long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "30s"
     )]
     pub(in crate::cli) lock_timeout: Duration,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,

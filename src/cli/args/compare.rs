@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::Bases;
 use crate::cli::units;
 
 /// Say what differs between an archive and a database
@@ -69,6 +70,8 @@ pub(in crate::cli) struct Compare {
         long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "30s"
     )]
     pub(in crate::cli) lock_timeout: Duration,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,

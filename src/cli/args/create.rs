@@ -22,6 +22,7 @@ Examples:
   PGSERVICE=shop pgark create --comment 'before the migration'
   pgark create shop --pg-dump 'docker exec -i db pg_dump'
   pgark create staging
+  pgark create staging --base latest
 
 A password is best kept in ~/.pgpass or PGPASSWORD: other users of this machine
 can see the arguments of a command.
@@ -72,6 +73,14 @@ pub(in crate::cli) struct Create {
         long, value_name = "PERCENT", value_parser = units::parse_parity, default_value = "3.1"
     )]
     pub(in crate::cli) parity: Parity,
+    /// Make a thin archive: do not store what this archive has
+    ///
+    /// A file, or of a profile also latest, the latest of its archives. The new
+    /// archive is small, and nothing without that one: keep both. pgark merge
+    /// makes one that stands alone of it. If the base is thin itself, its own
+    /// bases have to be in its folder, or be given after it.
+    #[arg(long, value_name = "FILE|latest")]
+    pub(in crate::cli) base: Vec<PathBuf>,
     /// Words about this backup, kept in the archive
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) comment: Option<String>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Bases;
 use crate::cli::units;
 
 /// Restore an archive into a throwaway server, compare it, remove it all
@@ -47,6 +48,8 @@ pub(in crate::cli) struct Drill {
     /// Memory for data in flight, such as 256M or 1G
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,

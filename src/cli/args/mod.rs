@@ -15,6 +15,7 @@ mod profile;
 mod reading;
 mod rescue;
 mod restore;
+mod thin;
 mod verify;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub(super) use self::profile::{Init, List, Prune};
 pub(super) use self::reading::{Blobs, Cat, Export, ExportFormat, Extract, Format, Inspect};
 pub(super) use self::rescue::Rescue;
 pub(super) use self::restore::{Constraints, Restore};
+pub(super) use self::thin::{Bases, Merge};
 pub(super) use self::verify::{Repair, Rules, RulesVerb, Suggest, Verify};
 
 /// Everything that can be typed.
@@ -107,6 +109,7 @@ pub(super) enum Verb {
     Inspect(Inspect),
     Cat(Cat),
     Repair(Repair),
+    Merge(Merge),
     Export(Export),
     Extract(Extract),
     Rules(Rules),

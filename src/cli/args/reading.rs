@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::Bases;
+
 /// Show what is in an archive
 ///
 /// Where and when it was made, its tables with rows and digests, and what
@@ -26,6 +28,8 @@ pub(in crate::cli) struct Inspect {
     /// it. Quotes are needed only around a name that has a dot or a quote in it.
     #[arg(short, long, value_name = "TABLE")]
     pub(in crate::cli) table: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,
@@ -74,6 +78,8 @@ pub(in crate::cli) struct Cat {
     /// How blobs are written
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Blobs::Hex)]
     pub(in crate::cli) blobs: Blobs,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
 }
 
 /// How blobs are written.
@@ -130,6 +136,8 @@ pub(in crate::cli) struct Export {
     /// Replace OUT if it is there
     #[arg(short, long, requires = "output")]
     pub(in crate::cli) force: bool,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, requires = "output", help_heading = "Output")]
     pub(in crate::cli) json: bool,
@@ -172,6 +180,8 @@ pub(in crate::cli) struct Extract {
     /// Name files by this column [default: the primary key]
     #[arg(long, value_name = "COLUMN")]
     pub(in crate::cli) name_by: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,

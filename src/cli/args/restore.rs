@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::Bases;
 use crate::cli::units;
 
 /// Load an archive into an empty, a new, or in place of an old database
@@ -127,6 +128,8 @@ pub(in crate::cli) struct Restore {
     /// Memory for data in flight, such as 256M or 1G
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Bases;
 use crate::cli::units;
 
 /// Say whether archives are good, without a database
@@ -41,6 +42,8 @@ pub(in crate::cli) struct Verify {
     /// Memory for the checks, such as 256M or 1G
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object a file on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,
@@ -81,6 +84,8 @@ pub(in crate::cli) struct Repair {
     /// Repairing itself takes about 100 MiB.
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
     /// Report as one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) json: bool,
@@ -118,4 +123,6 @@ pub(in crate::cli) struct Suggest {
     /// Memory for comparing values, such as 256M or 1G
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
 }

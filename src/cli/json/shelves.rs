@@ -48,6 +48,8 @@ pub(in crate::cli) struct ListedArchive<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u64>,
@@ -75,6 +77,7 @@ impl<'a> ListedArchive<'a> {
             created: archive.created(),
             manifest: facts.map(|facts| facts.identity.manifest.to_string()),
             database: facts.map(|facts| facts.database.as_str()),
+            base: facts.and_then(|facts| facts.base).map(|base| base.to_string()),
             tables: facts.map(|facts| facts.tables),
             rows: facts.map(|facts| facts.rows),
             blobs: facts.map(|facts| facts.blobs),
