@@ -104,6 +104,9 @@ pub(super) fn scan(
     };
     scan.all()?;
     let mut plain = scan.plain;
+    for entry in &mut plain.entries {
+        entry.defn.get_or_insert_default().push('\n');
+    }
     plain.entries.splice(0..0, std::mem::take(&mut plain.settings));
     Ok(plain)
 }
@@ -325,10 +328,13 @@ impl Scan<'_> {
             }
             // What belongs to the object before: its owner, a default, ...
             (None, Some(entry)) => {
-                let definition = entry.defn.get_or_insert_default();
-                definition.push_str("\n\n");
-                definition.push_str(text);
-                definition.push('\n');
+                if let Some(object) = owned(entry, text) {
+                    // As in a dump with a table of contents: who owns it is told apart, and what has
+                    // an owner can be dropped.
+                    entry.drop_stmt = Some(format!("DROP {object};\n"));
+                } else {
+                    entry.defn.get_or_insert_default().push_str(piece);
+                }
             }
             // Settings, and what --clean drops.
             (None, None) => {}
@@ -361,7 +367,7 @@ impl Scan<'_> {
         entry.tag = Some(head.name.to_owned());
         entry.namespace = named(head.schema);
         entry.owner = named(head.owner);
-        entry.defn = Some(format!("{text}\n"));
+        entry.defn = Some(text.to_owned());
         if matches!(head.kind, "TABLE" | "INDEX" | "CONSTRAINT" | "MATERIALIZED VIEW") {
             entry.tablespace = Some(self.settings.tablespace.clone());
         }
@@ -536,6 +542,13 @@ fn behind_comments(text: &[u8]) -> &[u8] {
 fn sql(piece: &str) -> &str {
     let length = behind_comments(piece.as_bytes()).len();
     piece.get(piece.len() - length..).unwrap_or(piece)
+}
+
+/// The object that is given to its owner, as `ALTER ... OWNER TO` names it.
+fn owned<'a>(entry: &Entry, statement: &'a str) -> Option<&'a str> {
+    let (object, _) = statement.strip_prefix("ALTER ")?.rsplit_once(" OWNER TO ")?;
+    let name = object.strip_prefix(entry.desc.as_str())?;
+    (entry.owner.is_some() && name.starts_with(' ')).then_some(object)
 }
 
 fn blank(kind: &str, section: Section) -> Entry {

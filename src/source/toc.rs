@@ -149,8 +149,21 @@ fn blocks(
     let mut found = HashMap::new();
     let mut last = String::from("its table of contents");
     let ends = |last: &str| format!("it ends within or behind {last}");
+    let begin = reader.stream_position().map_err(|error| error.to_string())?;
+    let length = reader.get_ref().metadata().map_err(|error| error.to_string())?.len();
     let mut kind = [0];
     while reader.read(&mut kind).map_err(|error| error.to_string())? > 0 {
+        // pg_dump writes the table of contents again when it has the offsets: over the first one, or,
+        // to some outputs, behind all else. It begins with the number of its entries.
+        if kind[0] == 0 {
+            let mut number = vec![0; usize::from(width)];
+            reader.read_exact(&mut number).map_err(|_| ends(&last))?;
+            let number =
+                number.iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+            let at = reader.stream_position().map_err(|error| error.to_string())?;
+            let again = number == meta.entries.len() && length.saturating_sub(at) <= begin;
+            return if again { Ok(found) } else { Err(ends(&last)) };
+        }
         let entry = read_int(reader, width).map_err(|_| ends(&last))?;
         let known = meta.entries.iter().find(|known| known.dump_id == entry);
         let known = known.ok_or_else(|| format!("there is no data block behind {last}"))?;

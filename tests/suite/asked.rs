@@ -50,7 +50,7 @@ impl Setting {
     fn asked(&self, options: &[&str], question: &str, typed: &[u8]) -> Told {
         let mut line = format!("exec {PGARK}");
         for option in options {
-            line.push_str(&format!(" '{option}'"));
+            line.extend([" '", option, "'"]);
         }
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(self.dir.path());

@@ -239,6 +239,7 @@ guides! {
     damaged_archive "damaged-archive.md"
     first_backup "first-backup.md"
     lost_images "lost-images.md"
+    old_dumps "old-dumps.md"
     restoring "restoring.md"
     risky_step "risky-step.md"
     staging_to_production "staging-to-production.md"

@@ -82,7 +82,8 @@ fn quoted(sql: &str) -> String {
             }
             let is_name =
                 word == "system_user" || word.starts_with("json_") || word == "merge_action";
-            out.push_str(&if is_name { format!("\"{word}\"") } else { std::mem::take(&mut word) });
+            let quote = if is_name { "\"" } else { "" };
+            out.extend([quote, &word, quote]);
             word.clear();
             out.extend(Some(c).filter(|c| *c != '\0'));
         }

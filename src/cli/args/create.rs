@@ -14,6 +14,10 @@ use crate::cli::units::{self, Parity};
 /// large objects. The file is written aside, read back, verified, and only then
 /// given its name: a file under the final name is complete and was checked.
 /// Images are checked to be whole; `pgark verify` decodes them too.
+///
+/// SOURCE may also be a file or folder that pg_dump wrote: plain SQL (also packed
+/// by gzip or zstd), custom, directory or tar. Then no database is needed. A dump
+/// that is not proven to be whole is refused.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -22,6 +26,8 @@ Examples:
   PGSERVICE=shop pgark create --comment 'before the migration'
   pgark create shop --pg-dump 'docker exec -i db pg_dump'
   pgark create staging
+  pgark create backup_staging_20240301.sql.gz
+  ssh db pg_dump shop | pgark create - -o shop.pgark
   pgark create staging --base latest
 
 A password is best kept in ~/.pgpass or PGPASSWORD: other users of this machine
@@ -30,7 +36,11 @@ can see the arguments of a command.
 Of a profile, the archive goes to the profile's folder, and once it was read back
 and verified backup_<profile>_latest.pgark leads to it.")]
 pub(in crate::cli) struct Create {
-    /// Database to save: a profile, a URL, key=value pairs, or a database's name
+    /// Database or dump to save: a profile, a URL, key=value pairs, a file, a name
+    ///
+    /// In this order: a profile's name; - for a dump on standard input; a file that
+    /// is there and has an ending or a slash in its name; a name that ends as dumps
+    /// do (.sql, .dump, .backup, .tar, behind it .gz or .zst); else a database.
     ///
     /// Profiles stand in pgark.toml. A database that has the name of a profile is
     /// written dbname=NAME.
