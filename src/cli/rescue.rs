@@ -13,8 +13,8 @@ use super::exit::Exit;
 use super::hints::Failure;
 use super::json::{self, Rescued};
 use super::printer::{Paint, Style};
-use super::render::{Align, columns};
-use super::units::{count, counted, size, span};
+use super::render::headed;
+use super::units::{count, counted, near, size, span};
 use super::{Context, render};
 use crate::create::{CreateError, CreateReport};
 use crate::format::parity::Protection;
@@ -140,7 +140,7 @@ fn ready(typed: &Rescue, output: &Path) -> Result<bool, Failure> {
 
 fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
     let mut out = String::new();
-    _ = writeln!(out, "{}: {}", input.display(), verdict(report, paint));
+    out.push_str(&headed(&near(input), &verdict(report, paint)));
     let within = if report.within.as_os_str().is_empty() {
         String::new()
     } else {
@@ -176,8 +176,9 @@ fn words(input: &Path, report: &RescueReport, paint: Paint) -> String {
         };
     }
     _ = writeln!(out, "  {}", checksum_words(&report.evidence));
-    let lines: Vec<Vec<String>> = report.databases.iter().map(database_line).collect();
-    out.push_str(&columns(&lines, &[Align::Left, Align::Left, Align::Left]));
+    for outcome in &report.databases {
+        out.push_str(&render::wrapped(&database_line(outcome), "  ", "    "));
+    }
     _ = writeln!(out, "  {}", times(report));
     notes(&mut out, report);
     if report.kept.is_none() {
@@ -267,7 +268,7 @@ fn checksum_words(evidence: &Evidence) -> String {
     }
 }
 
-fn database_line(outcome: &Outcome) -> Vec<String> {
+fn database_line(outcome: &Outcome) -> String {
     let what = match (&outcome.archive, &outcome.why) {
         (Some(archive), _) => archive_words(archive),
         (None, Some(Why::NotWanted)) => "not asked for".into(),
@@ -275,7 +276,7 @@ fn database_line(outcome: &Outcome) -> Vec<String> {
         (None, Some(Why::Invalid)) => "left out: dropping it had begun".into(),
         (None, _) => "not saved: see below".into(),
     };
-    vec![String::new(), outcome.name.clone(), what]
+    format!("{}: {what}", outcome.name)
 }
 
 fn archive_words(archive: &CreateReport) -> String {
@@ -287,7 +288,7 @@ fn archive_words(archive: &CreateReport) -> String {
         "{}, {}{blobs} in {} of {}",
         counted(archive.tables, "table", "tables"),
         counted(archive.rows, "row", "rows"),
-        archive.path.display(),
+        near(&archive.path),
         size(archive.bytes)
     )
 }

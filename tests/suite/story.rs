@@ -4,9 +4,10 @@
 //! was printed.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::guard::{Project, way_back};
-use crate::support::{Ran, run};
+use crate::support::{self, Ran, run};
 
 const DAY: u64 = 86_400;
 
@@ -130,6 +131,30 @@ impl Story {
             self.tell(0, &["verify", &format!("backups/{name}"), "--quiet"]);
         }
     }
+
+    /// The server is killed, and all that is left is a copy of its data directory: what was
+    /// committed last is in it too.
+    fn only_the_volume_is_left(&self) {
+        // Servers of tests do not wait for what they commit.
+        self.psql("SET synchronous_commit = on; CREATE TABLE last_words AS SELECT 7 AS i");
+        let rows = self.psql("SELECT count(*) FROM notification");
+        self.0.server.kill();
+        let (data, copy) = (self.0.server.socket_dir().join("data"), self.0.path("volume"));
+        support::ok(Command::new("cp").arg("-a").arg(data).arg(&copy));
+        // The process that the copy names is gone.
+        let volume = copy.display().to_string();
+        let bin = support::bin_dir(17).display().to_string();
+        let ran = self.tell(
+            0,
+            &["rescue", &volume, "--database", "shop", "-o", "rescued.pgark", "--bin", &bin],
+        );
+        assert!(ran.stdout.contains("rescued.pgark"), "{}", ran.stdout);
+        let words = self.tell(0, &["cat", "rescued.pgark", "last_words"]);
+        assert_eq!(words.stdout, "7\n");
+        let all = self.0.run(&["cat", "rescued.pgark", "notification"]);
+        assert_eq!(all.stdout.lines().count().to_string(), rows);
+        self.tell(0, &["verify", "rescued.pgark"]);
+    }
 }
 
 fn archive_path(name: &str) -> String {
@@ -145,4 +170,5 @@ fn the_day_of_a_team() {
     story.loss();
     story.replace(&first);
     story.forty_nights();
+    story.only_the_volume_is_left();
 }
