@@ -71,7 +71,7 @@ impl Same {
             (r"\b[0-9A-F]+/[0-9A-F]+\b", "LSN"),
             (r"PostgreSQL \d+\.\d+( \([^)]*\))?", "SERVER"),
             (r"\d+(\.\d+)? (s|ms|min)\b", "TIME"),
-            (r"\d[\d,]*(\.\d+)? (B|KiB|MiB|bytes)\b", "SIZE"),
+            (r"\d[\d,]*(\.\d+)? (B|KiB|MiB|GiB|TiB|bytes)\b", "SIZE"),
             (r"\d+\.\d %", "SHARE"),
             (r"pgark \d+\.\d+\.\d+", "pgark VERSION"),
             (r"server \d+\.\d+(, as user \w+)?$", "server VERSION"),

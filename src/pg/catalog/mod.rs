@@ -239,7 +239,7 @@ async fn read_places(session: &Session, tables: &[u32]) -> Result<HashMap<u32, P
 async fn other_notes(session: &Session) -> Result<Vec<String>, PgError> {
     let sql = "
         SELECT 'the database has no schema public, and a new one has: it will be there after a \
-                restore'
+                restore' AS note
         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public')";
     let found = rows(session, "reading what is not in the archive", sql, &[]).await?;
     found.iter().map(|row| get(row, "note")).collect()
