@@ -80,21 +80,6 @@ impl Setting {
         dump::assert_same(&source, &self.server.pg_dump(database, &[]), title);
     }
 
-    /// Undoes a swap that went through.
-    fn take_back(&self) {
-        self.assert_new(&self.name, "swapped");
-        let kept = format!(
-            "SELECT datname FROM pg_database WHERE datname LIKE '{}\\_before\\_%'",
-            self.name
-        );
-        let kept = self.server.psql("postgres", &kept);
-        // A subscription is in its way out.
-        let away = format!("ALTER DATABASE \"{0}\" RENAME TO \"{0} was new\"", self.name);
-        self.server.psql("postgres", &away);
-        let back = format!("ALTER DATABASE \"{kept}\" RENAME TO \"{}\"", self.name);
-        self.server.psql("postgres", &back);
-    }
-
     fn is_old(&self) -> bool {
         self.server.psql(&self.name, "SELECT to_regclass('old') IS NOT NULL") == "t"
     }
@@ -110,6 +95,13 @@ impl Setting {
             self.name
         );
         self.server.psql("postgres", &sql)
+    }
+
+    /// What the plan of a swap sends to the server, in bytes.
+    fn planned(&self) -> u64 {
+        let proxy = Proxy::new(self.server, Harm::None, 0);
+        ok(&mut self.restore(&proxy.url(&self.name), &["--swap", "--dry-run"]));
+        proxy.sent()
     }
 
     /// What a whole restore sends to the server, in bytes.
@@ -261,21 +253,16 @@ fn a_swap_interrupted_at_ten_points() {
 #[test]
 fn a_connection_cut_at_ten_points() {
     let it = setting(16);
-    let whole = it.whole(true);
-    let (mut told, mut failed) = (0, 0);
+    // What the plan asks comes first, over a connection of its own that is over then.
+    let (planned, whole) = (it.planned(), it.whole(true));
+    let mut told = 0;
     for point in 1..=POINTS {
         let title = format!("cut at {point}/{POINTS}");
-        let after = whole * point / (POINTS + 1);
+        let after = planned + whole * point / (POINTS + 1);
         // For a moment: what was begun is undone over a new connection.
         let proxy = Proxy::new(it.server, Harm::Cut, after);
         let ran = run(&mut it.restore(&proxy.url(&it.name), &["--swap", "--yes"]));
-        if ran.code == Some(0) {
-            // It met a connection of which no more was wanted.
-            it.take_back();
-        } else {
-            assert_eq!(ran.code, Some(3), "{title}: {}", ran.stderr);
-            failed += 1;
-        }
+        assert_eq!(ran.code, Some(3), "{title}: {}", ran.stderr);
         it.assert_old(&title);
         assert_eq!(it.working(), "", "{title}: {}", ran.stderr);
         // For good: what is left is named, and goes next time.
@@ -293,7 +280,7 @@ fn a_connection_cut_at_ten_points() {
             assert!(ran.stderr.contains("the next restore"), "{title}: {}", ran.stderr);
         }
     }
-    assert!(told > 5 && failed > 7, "{told} {failed}");
+    assert!(told > 5, "{told}");
     wait("the next run", || it.swap(&["--disconnect"]).code == Some(0));
     assert_eq!(it.working(), "");
     it.assert_new(&it.name, "after all");

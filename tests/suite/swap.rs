@@ -192,11 +192,16 @@ fn nothing_is_replaced_unasked() {
 #[test]
 fn killed_at_any_moment() {
     let it = setting(16, 60_000);
-    let begun = Instant::now();
     let created = format!("{}_whole", it.name);
-    ok(&mut it.command(&["--create", &created]));
-    let whole = begun.elapsed();
-    it.server.psql("postgres", &format!("DROP DATABASE {created}"));
+    // The shorter of two: what else goes on may hold one up.
+    let whole = (0..2).map(|_| {
+        let begun = Instant::now();
+        ok(&mut it.command(&["--create", &created]));
+        let took = begun.elapsed();
+        it.server.psql("postgres", &format!("DROP DATABASE {created}"));
+        took
+    });
+    let whole = whole.min().unwrap();
     let moments = 10;
     let (mut killed, mut left) = (0, 0);
     for moment in 1..=moments {
@@ -212,8 +217,7 @@ fn killed_at_any_moment() {
         left += it.databases().iter().filter(|name| name.contains("_pgark_new_")).count();
         assert!(it.is_old(&it.name) || it.is_new(&it.name), "after {moment}/{moments}");
     }
-    // How fast it is changes with what else goes on.
-    assert!(killed > 2 && left > 0, "{killed} killed, {left} left");
+    assert!(killed > moments / 2 && left > 0, "{killed} killed, {left} left");
     // What they left is in nobody's way, and goes.
     wait(|| it.swap(&["--disconnect"]).code == Some(0));
     assert!(it.is_new(&it.name));
