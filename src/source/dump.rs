@@ -9,7 +9,7 @@ use super::ddl::{Declarations, Declared, Piece, statements};
 use super::error::DumpFileError;
 use super::input::{self, Input};
 use super::names;
-use super::plain::{self, Plain, Stretch, large_objects};
+use super::plain::{self, Plain, Stretch};
 use super::reader::{Form, Runs, Shape};
 use super::toc::Toc;
 use crate::format::batch::{Batch, BatchBuilder};
@@ -207,7 +207,7 @@ fn of_toc(form: &'static str, toc: Toc) -> Result<Dump, DumpFileError> {
                 found.push((at, name, form, columns));
             }
             ObjectType::Blob | ObjectType::BlobMetadata | ObjectType::Blobs => {
-                return Err(large_objects());
+                return Err(DumpFileError::large_objects());
             }
             _ => {
                 for piece in statements(sql) {

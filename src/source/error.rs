@@ -56,3 +56,14 @@ pub enum DumpFileError {
     #[error("{0}")]
     Unsupported(String),
 }
+
+impl DumpFileError {
+    /// Large objects are not taken from dumps yet.
+    pub(super) fn large_objects() -> Self {
+        Self::Unsupported(
+            "the dump holds large objects, which are not taken from dumps: restore it into a server \
+             and make the archive of that, or dump without them (pg_dump --no-large-objects)"
+                .into(),
+        )
+    }
+}

@@ -6,6 +6,8 @@ mod dump;
 #[cfg(feature = "postgres")]
 mod error;
 #[cfg(feature = "postgres")]
+mod heads;
+#[cfg(feature = "postgres")]
 mod input;
 #[cfg(feature = "postgres")]
 mod insert;

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io::{self, BufRead, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use libpgdump::{Entry, ObjectType, OffsetState, Section};
+use libpgdump::{Entry, ObjectType, Section};
 
 use super::ddl::{End, Splitter, standard_strings};
 use super::error::DumpFileError;
+use super::heads::{Head, behind_comments, blank, is_post, owned, sql};
 use super::names::{Target, target};
-use super::reader::Form;
+use super::reader::{Form, ROW, until_newline};
 
 /// The longest statement that is no row.
 const LONGEST: usize = 64 << 20;
@@ -216,9 +217,13 @@ impl Scan<'_> {
             if end.is_some() {
                 return Ok(end);
             }
-            // A row can be as long as a value can.
-            if out.len() > LONGEST && !behind_comments(out).starts_with(b"INSERT INTO ") {
-                return Err(self.incomplete(format!("a statement has more than {LONGEST} bytes")));
+            if out.len() > LONGEST {
+                let row = behind_comments(out).starts_with(b"INSERT INTO ");
+                let most = if row { ROW } else { LONGEST };
+                if out.len() > most {
+                    let what = format!("a statement has more than {most} bytes");
+                    return Err(DumpFileError::Unsupported(what));
+                }
             }
         }
     }
@@ -318,7 +323,7 @@ impl Scan<'_> {
             _ => {}
         }
         if text.starts_with("SELECT pg_catalog.lo") || text.starts_with("SELECT lo_") {
-            return Err(large_objects());
+            return Err(DumpFileError::large_objects());
         }
         self.plain.statements.push(text.to_owned());
         match (head, self.plain.entries.last_mut()) {
@@ -464,8 +469,9 @@ impl Scan<'_> {
     }
 
     fn line(&mut self, out: &mut Vec<u8>) -> Result<(), DumpFileError> {
-        let read = self.input.read_until(b'\n', out).map_err(|error| match error.kind() {
+        let read = until_newline(&mut self.input, out).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.incomplete("its compressed data is cut off"),
+            io::ErrorKind::FileTooLarge => DumpFileError::Unsupported(error.to_string()),
             _ => self.io(error),
         })?;
         self.took(read)
@@ -489,116 +495,6 @@ fn several() -> DumpFileError {
     )
 }
 
-/// What cannot be taken from a dump yet.
-pub(super) fn large_objects() -> DumpFileError {
-    DumpFileError::Unsupported(
-        "the dump holds large objects, which are not taken from dumps: restore it into a server and \
-         make the archive of that, or dump without them (pg_dump --no-large-objects)"
-            .into(),
-    )
-}
-
-fn is_post(kind: &str) -> bool {
-    matches!(
-        kind,
-        "INDEX"
-            | "INDEX ATTACH"
-            | "CONSTRAINT"
-            | "CHECK CONSTRAINT"
-            | "FK CONSTRAINT"
-            | "TRIGGER"
-            | "EVENT TRIGGER"
-            | "RULE"
-            | "POLICY"
-            | "ROW SECURITY"
-            | "PUBLICATION"
-            | "PUBLICATION TABLE"
-            | "PUBLICATION TABLES IN SCHEMA"
-            | "SUBSCRIPTION"
-            | "SUBSCRIPTION TABLE"
-            | "MATERIALIZED VIEW DATA"
-            | "STATISTICS"
-            | "DEFAULT ACL"
-    )
-}
-
 fn unquoted(value: &str) -> String {
     value.trim_matches(['"', '\'']).to_owned()
-}
-
-fn behind_comments(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    loop {
-        rest = rest.trim_ascii_start();
-        if !rest.starts_with(b"--") {
-            return rest;
-        }
-        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        rest = rest.get(end..).unwrap_or_default();
-    }
-}
-
-/// A piece without the comments before it.
-fn sql(piece: &str) -> &str {
-    let length = behind_comments(piece.as_bytes()).len();
-    piece.get(piece.len() - length..).unwrap_or(piece)
-}
-
-/// The object that is given to its owner, as `ALTER ... OWNER TO` names it.
-fn owned<'a>(entry: &Entry, statement: &'a str) -> Option<&'a str> {
-    let (object, _) = statement.strip_prefix("ALTER ")?.rsplit_once(" OWNER TO ")?;
-    let name = object.strip_prefix(entry.desc.as_str())?;
-    (entry.owner.is_some() && name.starts_with(' ')).then_some(object)
-}
-
-fn blank(kind: &str, section: Section) -> Entry {
-    Entry {
-        dump_id: 0,
-        had_dumper: false,
-        table_oid: "0".to_owned(),
-        oid: "0".to_owned(),
-        tag: None,
-        desc: kind.into(),
-        section,
-        defn: None,
-        drop_stmt: None,
-        copy_stmt: None,
-        namespace: None,
-        tablespace: None,
-        tableam: None,
-        relkind: None,
-        owner: None,
-        with_oids: false,
-        dependencies: Vec::new(),
-        data_state: OffsetState::NoData,
-        offset: 0,
-        filename: None,
-    }
-}
-
-/// What the comment before an object says of it.
-struct Head<'a> {
-    name: &'a str,
-    kind: &'a str,
-    schema: &'a str,
-    owner: &'a str,
-}
-
-impl<'a> Head<'a> {
-    /// The last such comment before a statement: one that has no statement of its own says nothing.
-    fn of(piece: &'a str) -> Option<Self> {
-        let comments = piece.get(..piece.len() - sql(piece).len())?;
-        let line = comments.lines().rev().find_map(|line| line.strip_prefix("-- Name: "))?;
-        Self::parse(line)
-    }
-
-    /// A name, and what follows it.
-    fn parse(line: &'a str) -> Option<Self> {
-        // A name may hold anything but a line end: what follows it is looked for from behind.
-        let line = line.rsplit_once("; Tablespace: ").map_or(line, |(line, _)| line);
-        let (line, owner) = line.rsplit_once("; Owner: ")?;
-        let (line, schema) = line.rsplit_once("; Schema: ")?;
-        let (name, kind) = line.rsplit_once("; Type: ")?;
-        Some(Self { name, kind, schema, owner })
-    }
 }

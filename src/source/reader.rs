@@ -1,6 +1,6 @@
 //! Rows of a dump, from text to batches.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::ddl::{End, Splitter};
 use super::insert::{self, Value};
@@ -17,6 +17,21 @@ pub(super) enum Form {
     Copy,
     /// As `INSERT`.
     Insert,
+}
+
+/// Bytes of the longest row as text: a value of 1 GiB has two digits a byte, and names and other
+/// values stand beside it.
+pub(super) const ROW: usize = (2 << 30) + (64 << 20);
+
+/// Reads on behind the next line end, or to the end; no more than a row can have.
+pub(super) fn until_newline(input: &mut dyn BufRead, out: &mut Vec<u8>) -> io::Result<usize> {
+    let most = u64::try_from(ROW).unwrap_or(u64::MAX);
+    let read = input.take(most).read_until(b'\n', out)?;
+    if read == ROW && !out.ends_with(b"\n") {
+        let what = format!("a row has more than {ROW} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(read)
 }
 
 /// Bytes of a run of rows, unless one row is longer.
@@ -58,7 +73,7 @@ impl<'a> Runs<'a> {
     fn lines(&mut self, run: &mut Vec<u8>) -> Result<(), String> {
         while run.len() < RUN {
             let begin = run.len();
-            let read = self.input.read_until(b'\n', run).map_err(|error| cut(&error))?;
+            let read = until_newline(&mut self.input, run).map_err(|error| cut(&error))?;
             let line = run.get(begin..).unwrap_or_default();
             match line {
                 b"\\.\n" | b"\\.\r\n" => {
@@ -98,6 +113,9 @@ impl<'a> Runs<'a> {
                 let (length, end) = self.splitter.push(bytes).map_err(|error| error.to_string())?;
                 run.extend_from_slice(bytes.get(..length).unwrap_or(bytes));
                 self.input.consume(length);
+                if run.len() - begin > ROW {
+                    return Err(format!("a statement has more than {ROW} bytes"));
+                }
                 match end {
                     None => {}
                     Some(End::Statement) => break,
@@ -117,7 +135,7 @@ impl<'a> Runs<'a> {
     }
 }
 
-fn cut(error: &std::io::Error) -> String {
+fn cut(error: &io::Error) -> String {
     format!("they cannot be read: {error}")
 }
 

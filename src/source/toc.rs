@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use libpgdump::format::{ArchiveMetadata, custom, directory};
-use libpgdump::io::primitives::read_int;
+use libpgdump::io::primitives::{read_byte, read_int};
 use libpgdump::{CompressionAlgorithm, Entry};
 
 use super::error::DumpFileError;
@@ -33,6 +33,7 @@ impl Toc {
     /// Reads the table of a custom dump, and walks along its blocks to the end: a dump that was
     /// written to a pipe does not say where they are.
     pub(super) fn custom(path: &Path, file: File) -> Result<Self, DumpFileError> {
+        sane(&file).map_err(|what| DumpFileError::Incomplete { path: path.to_owned(), what })?;
         let mut reader = BufReader::with_capacity(64 << 10, file);
         let meta = custom::read_metadata(&mut reader).map_err(|error| broken(path, &error))?;
         let blocks = blocks(&mut reader, &meta)
@@ -43,7 +44,7 @@ impl Toc {
 
     /// Reads the table of a directory.
     pub(super) fn directory(path: &Path) -> Result<Self, DumpFileError> {
-        let meta = directory::read_metadata(path).map_err(|error| broken(path, &error))?;
+        let meta = in_folder(path, path)?;
         Ok(Self { path: path.to_owned(), meta, place: Place::Directory(path.to_owned()) })
     }
 
@@ -73,7 +74,7 @@ impl Toc {
         let folder = tempfile::tempdir_in(spool).map_err(io)?;
         let mut toc = File::create(folder.path().join("toc.dat")).map_err(io)?;
         io::copy(&mut Part::new(&file, *at, *size), &mut toc).map_err(io)?;
-        let meta = directory::read_metadata(folder.path()).map_err(|error| broken(path, &error))?;
+        let meta = in_folder(folder.path(), path)?;
         Ok(Self { path: path.to_owned(), meta, place: Place::Tar(file, members) })
     }
 
@@ -116,6 +117,52 @@ impl Toc {
                 Ok(Some(Box::new(Part::new(file, *at, *size))))
             }
         }
+    }
+}
+
+/// The table of contents in a folder, of the dump at `path`.
+fn in_folder(folder: &Path, path: &Path) -> Result<ArchiveMetadata, DumpFileError> {
+    let toc = File::open(folder.join("toc.dat"));
+    let toc = toc.map_err(|source| DumpFileError::Io { path: path.to_owned(), source })?;
+    sane(&toc).map_err(|what| DumpFileError::Incomplete { path: path.to_owned(), what })?;
+    directory::read_metadata(folder).map_err(|error| broken(path, &error))
+}
+
+/// Whether the table of contents claims no more than its file can hold: memory for all of its entries
+/// is taken at once, and numbers are taken to be as wide as they say.
+fn sane(file: &File) -> Result<(), String> {
+    /// What an entry takes at least: its numbers, and the lengths of its texts.
+    const ENTRY: u64 = 40;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut reader = BufReader::new(Part::new(file, 0, length));
+    let wrong = |what: &str| format!("its table of contents cannot be read: {what}");
+    let entries = (|| {
+        let mut head = [0; 11];
+        reader.read_exact(&mut head)?;
+        let [_, _, _, _, _, major, minor, _, int, _, _] = head;
+        if int != 4 {
+            return Ok(None);
+        }
+        // Compression: a byte since version 1.15 of the format, a number before.
+        if (major, minor) >= (1, 15) {
+            read_byte(&mut reader)?;
+        } else {
+            read_int(&mut reader, int)?;
+        }
+        for _ in 0..7 {
+            read_int(&mut reader, int)?;
+        }
+        for _ in 0..3 {
+            let text = u64::try_from(read_int(&mut reader, int)?).unwrap_or(0);
+            io::copy(&mut reader.by_ref().take(text), &mut io::sink())?;
+        }
+        libpgdump::Result::Ok(Some(read_int(&mut reader, int)?))
+    })();
+    match entries {
+        Ok(Some(entries)) if u64::try_from(entries).is_ok_and(|n| n <= length / ENTRY) => Ok(()),
+        Ok(Some(entries)) => Err(wrong(&format!("it claims {entries} entries"))),
+        Ok(None) => Err(wrong("its numbers are not of four bytes")),
+        Err(error) => Err(wrong(&error.to_string())),
     }
 }
 

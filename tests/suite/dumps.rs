@@ -284,6 +284,33 @@ fn dumps_that_are_not_whole() {
     refused(&folder, 3, "is missing: the rows of public.a");
 }
 
+/// Whatever a table of contents claims: an error, and no memory for it.
+#[test]
+fn tables_of_contents_that_claim_too_much() {
+    let it = Setting::new(17);
+    let source = it.server.database("claims");
+    it.server.psql(&source, "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    let bytes = std::fs::read(it.dump(&source, "a.dump", &["-Fc"])).unwrap();
+    let folder = it.dump(&source, "folder", &["-Fd"]);
+    let toc = std::fs::read(folder.join("toc.dat")).unwrap();
+    for at in 0..200 {
+        for value in [0, 1, 8, 0x7f, 0xff] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            std::fs::write(it.path("b.dump"), &other).unwrap();
+            let ran = take(&it.path("b.dump"), &it.path("b.pgark"));
+            assert!(matches!(ran.code, Some(0 | 3)), "{at} {value}: {:?} {}", ran.code, ran.stderr);
+            _ = std::fs::remove_file(it.path("b.pgark"));
+        }
+        let mut other = toc.clone();
+        other[at] = 0xff;
+        std::fs::write(folder.join("toc.dat"), &other).unwrap();
+        let ran = take(&folder, &it.path("b.pgark"));
+        assert!(matches!(ran.code, Some(0 | 3)), "{at}: {:?} {}", ran.code, ran.stderr);
+        _ = std::fs::remove_file(it.path("b.pgark"));
+    }
+}
+
 /// Dumps that were made with less than all of a database, or more.
 #[test]
 fn dumps_that_hold_something_else() {
