@@ -181,9 +181,19 @@ fn restored_it_is_the_same_database() {
             folder: tempfile::tempdir().unwrap(),
         };
         let source = what.load(it.server);
-        for (name, args) in
-            [("a.sql", &[][..]), ("b.dump", &["-Fc"]), ("c.sql", &["--column-inserts"])]
-        {
+        if what == What::Types {
+            // A child has columns in another order than its parents.
+            for (name, args) in [("e.sql", &["--inserts"][..]), ("f.dump", &["-Fc", "--inserts"])] {
+                let args = [args, &["--no-large-objects"]].concat();
+                refused(&it.dump(&source, name, &args), 3, "may have them in another order");
+            }
+        }
+        for (name, args) in [
+            ("a.sql", &[][..]),
+            ("b.dump", &["-Fc"]),
+            ("c.sql", &["--column-inserts"]),
+            ("d.dump", &["-Fc", "--column-inserts"]),
+        ] {
             // The option came with version 16; the sample has none.
             let without = if major < 16 { &[][..] } else { &["--no-large-objects"] };
             let args = [args, without].concat();
