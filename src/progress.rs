@@ -62,6 +62,22 @@ pub trait Progress: Send + Sync {
     }
 }
 
+/// Says nothing, and passes on the wish to stop: for work within other work, whose rows and bytes
+/// are counted there.
+#[allow(missing_debug_implementations)]
+pub(crate) struct Quiet<'a>(pub(crate) &'a dyn Progress);
+
+impl Progress for Quiet<'_> {
+    fn begin(&self, _: Phase, _: u64, _: u64) {}
+    fn rows(&self, _: u64) {}
+    fn bytes(&self, _: u64) {}
+    fn on(&self, _: &str) {}
+    fn note(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        self.0.interrupted()
+    }
+}
+
 /// Says nothing.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Silent;

@@ -10,6 +10,7 @@ pub(crate) mod digesting;
 pub mod from_dump;
 mod large_objects;
 pub(crate) mod pump;
+mod sequencer;
 
 use std::fs::File;
 use std::io::{self, BufWriter};

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 
 use super::acl::grants;
 use super::rows::{Stop, copy_statement};
+use super::toc::{Entry, too_much};
 use super::{
     ExportError, ExportOptions, ExportReport, Out, RowProblem, Writer, check, is_large_object,
 };
@@ -21,10 +22,7 @@ use crate::format::manifest::{Manifest, SchemaObject, Source, Table, TableKind};
 use crate::format::reader::{Archive, PackCache, Section};
 use crate::format::rows::{self, Bytea};
 use crate::format::sql::{ident, literal, qualified};
-use crate::progress::{Phase, Progress};
-
-/// Bytes of data that one chunk of a block has.
-const CHUNK: usize = 128 << 10;
+use crate::progress::{Phase, Progress, Quiet};
 
 /// The sections of the format.
 const NONE: i32 = 1;
@@ -69,22 +67,6 @@ pub fn run(
     Ok(report)
 }
 
-/// One entry of the table of contents.
-#[derive(Default)]
-struct Entry<'a> {
-    kind: &'a str,
-    tag: &'a str,
-    section: i32,
-    definition: &'a [u8],
-    drop: &'a str,
-    copy: &'a str,
-    schema: &'a str,
-    owner: &'a str,
-    needs: &'a [i32],
-    /// Whether a block of data belongs to it.
-    data: bool,
-}
-
 /// What a large object's row says.
 struct LargeObject {
     oid: u32,
@@ -95,91 +77,8 @@ struct LargeObject {
     data: Bytea,
 }
 
-impl Out<'_> {
-    fn int(&mut self, value: i32) -> Result<(), ExportError> {
-        self.put(&[u8::from(value < 0)])?;
-        self.put(&value.unsigned_abs().to_le_bytes())
-    }
-
-    fn string(&mut self, value: &[u8]) -> Result<(), ExportError> {
-        self.int(i32::try_from(value.len()).map_err(|_| too_much())?)?;
-        self.put(value)
-    }
-
-    /// What is put from here on goes into chunks.
-    fn begin_block(&mut self) {
-        self.block = Some(Vec::with_capacity(CHUNK));
-    }
-
-    pub(super) fn chunked(&mut self, mut bytes: &[u8]) -> Result<(), ExportError> {
-        while let Some(block) = &mut self.block {
-            let room = CHUNK.saturating_sub(block.len()).min(bytes.len());
-            let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-            block.extend_from_slice(now);
-            bytes = later;
-            if block.len() < CHUNK {
-                break;
-            }
-            self.chunk()?;
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self) -> Result<(), ExportError> {
-        let Some(block) = self.block.take() else { return Ok(()) };
-        if !block.is_empty() {
-            self.string(&block)?;
-        }
-        self.block = Some(Vec::with_capacity(CHUNK));
-        Ok(())
-    }
-
-    fn end_block(&mut self) -> Result<(), ExportError> {
-        self.chunk()?;
-        self.block = None;
-        self.int(0)
-    }
-
-    fn entry(&mut self, next: &mut i32, entry: &Entry<'_>) -> Result<i32, ExportError> {
-        let id = *next;
-        *next = next.checked_add(1).ok_or_else(too_much)?;
-        self.int(id)?;
-        self.int(i32::from(entry.data))?;
-        self.string(b"0")?;
-        self.string(b"0")?;
-        self.string(entry.tag.as_bytes())?;
-        self.string(entry.kind.as_bytes())?;
-        self.int(entry.section)?;
-        self.string(entry.definition)?;
-        self.string(entry.drop.as_bytes())?;
-        self.string(entry.copy.as_bytes())?;
-        self.string(entry.schema.as_bytes())?;
-        // Tablespace and access method: those that the definitions begin with, and go back to.
-        self.string(b"")?;
-        if matches!(entry.kind, "TABLE" | "MATERIALIZED VIEW") {
-            self.string(b"heap")?;
-        } else {
-            self.int(-1)?;
-        }
-        self.string(entry.owner.as_bytes())?;
-        self.string(b"false")?;
-        for need in entry.needs {
-            self.string(need.to_string().as_bytes())?;
-        }
-        self.int(-1)?;
-        // The place of its data: not known, or none.
-        self.put(&[if entry.data { 1 } else { 3 }])?;
-        self.put(&[0; 8])?;
-        Ok(id)
-    }
-}
-
 fn raw(out: &mut Out<'_>, bytes: &[u8]) -> Result<(), ExportError> {
     out.put(bytes)
-}
-
-fn too_much() -> ExportError {
-    ExportError::Write(io::Error::other("more than the custom format can number"))
 }
 
 impl Writer<'_> {
@@ -508,20 +407,6 @@ impl Writer<'_> {
 struct Blocks {
     tables: Vec<i32>,
     large_objects: Option<i32>,
-}
-
-/// Interrupts what would count rows twice.
-struct Quiet<'a>(&'a dyn Progress);
-
-impl Progress for Quiet<'_> {
-    fn begin(&self, _: Phase, _: u64, _: u64) {}
-    fn rows(&self, _: u64) {}
-    fn bytes(&self, _: u64) {}
-    fn on(&self, _: &str) {}
-    fn note(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        self.0.interrupted()
-    }
 }
 
 fn with_rows(manifest: &Manifest) -> impl Iterator<Item = &Table> {

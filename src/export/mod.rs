@@ -15,6 +15,7 @@ pub mod custom;
 mod large_objects;
 mod rows;
 pub mod select;
+mod toc;
 
 use std::io::{self, Write};
 

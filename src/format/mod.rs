@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cbor;
 pub mod chunking;
 pub mod digest;
+mod entries;
 pub mod index;
 pub mod limits;
 pub mod manifest;

@@ -11,16 +11,18 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+pub use super::entries::{check_header, read_entry, read_head, read_object};
+
 use super::cbor::{self, CborError};
 use super::digest::Digest;
 use super::index::{ChunkRecord, EntryRecord, Index, IndexBytes, IndexError};
 use super::limits::{BLOCK, MANIFEST, SCHEMA_SQL};
 use super::manifest::Manifest;
-use super::object::{self, HEAD_FIXED, Head, ObjectError};
+use super::object::{self, ObjectError};
 use super::rows::BlobRef;
 use super::seal::{self, Place, Seal, SealError};
-use super::ustar::{self, EntryKind};
-use crate::io::{Mapped, ReadAt, with_scratch};
+use super::ustar::EntryKind;
+use crate::io::{Mapped, ReadAt};
 
 /// Features of the manifest's list that this version understands.
 pub const FEATURES: &[&str] = &[super::thin::FEATURE];
@@ -532,109 +534,4 @@ impl PackCache {
         let front = self.packs.front().map(|(_, raw)| Arc::clone(raw));
         front.ok_or_else(|| IndexError::Record { section: "chunks", number: 0 }.into())
     }
-}
-
-/// The body of an entry, its header compared with the one there is. The digest is the caller's.
-///
-/// # Errors
-/// [`ReadError::Header`], [`ReadError::Io`]; [`ReadError::Digest`] for one longer than `limit`.
-pub fn read_entry(
-    file: &dyn ReadAt,
-    entry: &EntryRecord,
-    created: u64,
-    limit: u64,
-) -> Result<Vec<u8>, ReadError> {
-    check_header(file, entry, created)?;
-    let end = entry.offset.checked_add(entry.length);
-    if entry.length > limit || end.is_none_or(|end| end > file.len()) {
-        return Err(ReadError::Digest(entry.name()));
-    }
-    let length = usize::try_from(entry.length).map_err(|_| ReadError::Digest(entry.name()))?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, entry.offset).map_err(|source| io_at(entry, source))?;
-    Ok(bytes)
-}
-
-/// Compares an entry's header with the one it must have.
-///
-/// # Errors
-/// [`ReadError::Header`] or [`ReadError::Io`].
-pub fn check_header(file: &dyn ReadAt, entry: &EntryRecord, created: u64) -> Result<(), ReadError> {
-    let mut header = [0; BLOCK];
-    let start = entry.offset.checked_sub(512).ok_or_else(|| ReadError::Header(entry.name()))?;
-    file.read_exact_at(&mut header, start).map_err(|source| io_at(entry, source))?;
-    if header == ustar::header(&entry.name(), entry.length, created) {
-        Ok(())
-    } else {
-        Err(ReadError::Header(entry.name()))
-    }
-}
-
-fn io_at(entry: &EntryRecord, source: io::Error) -> ReadError {
-    ReadError::Io { entry: entry.name(), source }
-}
-
-/// An object's head and raw bytes: header, name, head and the body's own digest or framing are
-/// proven; the chunks are the caller's to check ([`object::check_chunks`]).
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read_object(
-    file: &dyn ReadAt,
-    entry: &EntryRecord,
-    created: u64,
-) -> Result<(Head, Vec<u8>), ReadError> {
-    // The header of a base's entry has the base's second: its name, the head's digest, is enough.
-    if entry.base() == 0 {
-        check_header(file, entry, created)?;
-    }
-    let head = read_head(file, entry)?;
-    let wrong = |problem| ReadError::Object { entry: entry.name(), problem };
-    let head_length = entry.length - head.body_length;
-    let length = usize::try_from(head.body_length)
-        .map_err(|_| wrong(ObjectError::Head("longer than memory")))?;
-    let raw = with_scratch(length, |body| {
-        file.read_exact_at(body, entry.offset + head_length)
-            .map_err(|source| io_at(entry, source))?;
-        object::decode_body(&head, body).map_err(wrong)
-    })?;
-    Ok((head, raw))
-}
-
-/// An object's head, of the digest that is its name and of the kind and length the index says.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read_head(file: &dyn ReadAt, entry: &EntryRecord) -> Result<Head, ReadError> {
-    let wrong = |what| ReadError::Object { entry: entry.name(), problem: what };
-    let mut fixed = [0; HEAD_FIXED];
-    let short = || wrong(ObjectError::Head("cut off"));
-    if entry.base() != 0 {
-        // Why it is not there, if its base is not.
-        file.read_exact_at(&mut fixed, entry.offset).map_err(|source| io_at(entry, source))?;
-    }
-    if !file.holds(entry.offset, entry.length)
-        || entry.length < u64::try_from(HEAD_FIXED).unwrap_or(u64::MAX)
-    {
-        return Err(short());
-    }
-    file.read_exact_at(&mut fixed, entry.offset).map_err(|source| io_at(entry, source))?;
-    let length = Head::length(&fixed).map_err(wrong)?;
-    let long = u64::try_from(length).unwrap_or(u64::MAX);
-    if long > entry.length {
-        return Err(short());
-    }
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, entry.offset).map_err(|source| io_at(entry, source))?;
-    if Digest::of(&bytes) != entry.digest {
-        return Err(wrong(ObjectError::Name));
-    }
-    let head = Head::decode(&bytes).map_err(wrong)?;
-    if long.checked_add(head.body_length) != Some(entry.length) {
-        return Err(wrong(ObjectError::Head("its body has another length than the entry")));
-    }
-    if head.kind != entry.kind {
-        return Err(wrong(ObjectError::Head("of another kind than the index says")));
-    }
-    Ok(head)
 }

@@ -11,7 +11,7 @@ use super::listing::{Input, entry_name};
 use super::plan::{From, Item, Plan};
 use super::stream;
 use crate::pg::throwaway::Keeper;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Quiet};
 
 /// What a server needs beside the copy itself, in the beginning: WAL, temporary files.
 const MARGIN: u64 = 192 << 20;
@@ -206,7 +206,7 @@ fn unpack(
     }
     let mut failed = None;
     // Its own bytes count, not those of the tar.
-    let quiet = Within(progress);
+    let quiet = Quiet(progress);
     let read = stream::read(path, &quiet, |number, entry| {
         let name = entry_name(entry)?;
         let Some(places) = wanted.get(name.as_path()) else { return Ok(()) };
@@ -237,20 +237,6 @@ fn unpack(
         None => Ok(()),
         // It was there when it was read the first time.
         Some(name) => Err(RescueError::Changed(path.join(name))),
-    }
-}
-
-/// Passes on nothing but the wish to stop.
-struct Within<'a>(&'a dyn Progress);
-
-impl Progress for Within<'_> {
-    fn begin(&self, _: Phase, _: u64, _: u64) {}
-    fn rows(&self, _: u64) {}
-    fn bytes(&self, _: u64) {}
-    fn on(&self, _: &str) {}
-    fn note(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        self.0.interrupted()
     }
 }
 

@@ -37,6 +37,8 @@ mod work;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
+mod tests_content;
+#[cfg(test)]
 mod tests_rules;
 #[cfg(test)]
 mod tests_thin;

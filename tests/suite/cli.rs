@@ -2,6 +2,9 @@
 //! archives made by the library. Guards against a message that says nothing, an exit code that
 //! scripts cannot rely on, and documents that no longer say what the command does.
 
+mod damaged;
+mod documents;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,11 +40,7 @@ impl Ran {
 fn command(here: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgark"));
     command.args(args).current_dir(here).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PG") {
-            command.env_remove(name);
-        }
-    }
+    support::without_server(&mut command);
     command.env_remove("COLUMNS").env_remove("NO_COLOR").env("HOME", here);
     command
 }
@@ -523,18 +522,6 @@ fn a_full_disk_is_an_error() {
     }
 }
 
-/// A damaged pack is met while rows are already on their way out.
-#[test]
-fn cat_of_a_damaged_archive_fails() {
-    let here = TempDir::new().unwrap();
-    let path = archive(here.path());
-    damage(&path);
-    let ran = pgark(here.path(), &["cat", "shop.pgark", "image"]);
-    assert_eq!(ran.code, Some(3));
-    assert!(ran.stderr.contains("hint: pgark verify shop.pgark"), "{}", ran.stderr);
-    assert_eq!(pgark(here.path(), &["cat", "shop.pgark", "user"]).code, Some(0));
-}
-
 /// Wherever a person puts a password, it is not repeated.
 #[test]
 fn passwords_are_never_repeated() {
@@ -576,174 +563,4 @@ fn passwords_are_never_repeated() {
             assert!(!all.contains("panicked"), "{args:?}: {all}");
         }
     }
-}
-
-/// `docs/commands.md` repeats every help text; `PGARK_BLESS=1` brings it up to date.
-#[test]
-fn the_documents_say_what_help_says() {
-    let here = TempDir::new().unwrap();
-    let path = support::root().join("docs/commands.md");
-    let document = std::fs::read_to_string(&path).unwrap();
-    let mut wanted = document.clone();
-    let overview = pgark(here.path(), &["--help"]).stdout;
-    let verbs = overview.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let verbs = verbs.take_while(|line| !line.is_empty()).filter_map(|line| {
-        let verb = line.strip_prefix("  ")?.split(' ').next().unwrap_or_default();
-        (!verb.is_empty()).then_some(verb)
-    });
-    for verb in [""].into_iter().chain(verbs) {
-        let verb = if verb == "rules" { "rules suggest" } else { verb };
-        let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
-        let help = pgark(here.path(), &args);
-        assert_eq!(help.code, Some(0));
-        for line in help.stdout.lines() {
-            assert!(line.chars().count() <= 80, "{verb}: too wide: {line}");
-        }
-        let open = format!("```text\n$ pgark {}\n", args.join(" "));
-        let start = wanted.find(&open).unwrap_or_else(|| panic!("{open} is not there"));
-        let start = start + open.len();
-        let end = start + wanted[start..].find("```").unwrap();
-        let help: Vec<&str> = help.stdout.lines().map(str::trim_end).collect();
-        wanted.replace_range(start..end, &format!("{}\n", help.join("\n")));
-    }
-    if std::env::var_os("PGARK_BLESS").is_some() {
-        std::fs::write(&path, &wanted).unwrap();
-    } else {
-        assert!(document == wanted, "docs/commands.md is behind --help: run with PGARK_BLESS=1");
-    }
-}
-
-/// Every field that `--json` prints is in `docs/json.md`.
-#[test]
-fn the_documents_name_every_json_field() {
-    fn fields(value: &serde_json::Value, all: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
-    let here = TempDir::new().unwrap();
-    std::fs::copy(archive(here.path()), here.path().join("bad.pgark")).unwrap();
-    damage(&here.path().join("bad.pgark"));
-    let document = std::fs::read_to_string(support::root().join("docs/json.md")).unwrap();
-    for args in [
-        &["inspect", "shop.pgark", "--json"][..],
-        &["inspect", "shop.pgark", "--json", "--table", "image"],
-        &["inspect", "missing.pgark", "--json"],
-        &["verify", "shop.pgark", "--json"],
-        &["verify", "missing.pgark", "--json"],
-        &["verify", "bad.pgark", "--json"],
-        &["repair", "bad.pgark", "-o", "fixed.pgark", "--json"],
-        &["compare", "shop.pgark", "--with", "shop.pgark", "--json"],
-        &["compare", "shop.pgark", "--with", "missing.pgark", "--json"],
-        &["export", "shop.pgark", "--json", "-o", "shop.sql"],
-        &["extract", "bad.pgark", "--json", "--column", "image.file", "--to", "files"],
-        &["extract", "shop.pgark", "--json", "--column", "image.file", "--to", "images"],
-    ] {
-        let ran = pgark(here.path(), args);
-        let mut all = Vec::new();
-        fields(&serde_json::from_str(&ran.stdout).unwrap(), &mut all);
-        for field in all {
-            assert!(document.contains(&format!("`{field}`")), "{args:?}: {field}");
-        }
-    }
-}
-
-/// An archive with parity, and the same with a burst of damage in it.
-fn protected(here: &Path) -> Vec<u8> {
-    let options = WriterOptions { created: 1_795_417_509, memory: 64 << 20 };
-    let protection = Some(pgark::format::parity::Protection::default());
-    let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
-    let mut manifest = Manifest {
-        tool: "test".into(),
-        source: Source { encoding: "UTF8".into(), ..Source::default() },
-        ..Manifest::default()
-    };
-    writer.schema(b"", b"", &manifest).unwrap();
-    writer.begin_table(None).unwrap();
-    let mut rows = BatchBuilder::new(writer.known());
-    for text in ["7", "postgres", "\\N", "\\N"] {
-        rows.text(text.as_bytes());
-    }
-    rows.blob(&picture());
-    rows.end_row();
-    writer.batch(&rows.finish()).unwrap();
-    manifest.large_objects = Some(writer.end_table().unwrap());
-    let good = writer.finish(manifest).unwrap().0;
-    let mut bad = good.clone();
-    bad[200_000..204_096].fill(0);
-    std::fs::write(here.join("bad.pgark"), &bad).unwrap();
-    good
-}
-
-/// A damaged file becomes the one that was written, or nothing at all.
-#[test]
-fn repair_gives_the_same_file_back_or_none() {
-    let here = TempDir::new().unwrap();
-    let good = protected(here.path());
-    let damaged = pgark(here.path(), &["verify", "bad.pgark"]);
-    assert_eq!(damaged.code, Some(1));
-    assert!(damaged.stdout.contains("pgark repair bad.pgark -o FIXED"), "{}", damaged.stdout);
-    let ran = pgark(here.path(), &["repair", "bad.pgark", "-o", "fixed.pgark"]);
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.starts_with("fixed.pgark: REPAIRED."), "{}", ran.stdout);
-    assert!(std::fs::read(here.path().join("fixed.pgark")).unwrap() == good);
-    // Not over a file that is there, unless asked to.
-    let ran = pgark(here.path(), &["repair", "bad.pgark", "-o", "fixed.pgark"]);
-    assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
-    let ran = pgark(here.path(), &["repair", "fixed.pgark", "-o", "copy.pgark", "--json"]);
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert!(object["ok"] == true && object["repaired"].as_array().unwrap().is_empty());
-
-    let mut worse = good;
-    worse[1000..350_000].fill(7);
-    std::fs::write(here.path().join("worse.pgark"), worse).unwrap();
-    let ran = pgark(here.path(), &["repair", "worse.pgark", "-o", "none.pgark"]);
-    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.starts_with("worse.pgark: BEYOND REPAIR."), "{}", ran.stdout);
-    assert!(!here.path().join("none.pgark").exists());
-    let ran = pgark(here.path(), &["repair", "absent.pgark", "-o", "none.pgark"]);
-    assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
-}
-
-/// Completions and manual pages come of the same definitions as the help.
-#[test]
-fn help_completions_and_manual_pages() {
-    let here = TempDir::new().unwrap();
-    let overview = pgark(here.path(), &["help"]);
-    assert_eq!(overview.code, Some(0));
-    let named = |line: &str| {
-        line.starts_with("  ").then(|| line.split_whitespace().next().unwrap().to_owned())
-    };
-    let (topics, verbs) = overview.stdout.split_once("\nCommands").unwrap();
-    for name in topics.lines().filter_map(named) {
-        let told = pgark(here.path(), &["help", &name]);
-        assert!(told.code == Some(0) && told.stdout.lines().count() > 5, "{name}");
-    }
-    assert_eq!(pgark(here.path(), &["man", "--to", "man"]).code, Some(0));
-    for name in verbs.lines().filter_map(named) {
-        let told = pgark(here.path(), &["help", &name]).stdout;
-        // clap sets a help without long texts in fewer lines.
-        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let help = pgark(here.path(), &[&name, "--help"]).stdout;
-        assert_eq!(words(&told), words(&help), "{name}");
-        let page =
-            std::fs::read_to_string(here.path().join(format!("man/pgark-{name}.1"))).unwrap();
-        assert!(page.starts_with(".ie") || page.contains(".TH"), "{name}");
-    }
-    let unknown = pgark(here.path(), &["help", "nothing"]);
-    assert_eq!(unknown.code, Some(2));
-    let script = pgark(here.path(), &["completions", "bash"]).stdout;
-    std::fs::write(here.path().join("completions"), script).unwrap();
-    let complete = "source ./completions; COMP_WORDS=(pgark re); COMP_CWORD=1; \
-        _pgark pgark re pgark; echo \"${COMPREPLY[@]}\"";
-    let ran = support::run(Command::new("bash").args(["-c", complete]).current_dir(here.path()));
-    assert_eq!(ran.stdout.trim(), "restore rescue repair", "{}", ran.stderr);
 }

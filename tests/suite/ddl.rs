@@ -11,7 +11,7 @@ use pgark::source::ddl::{
     DatabaseFacts, Declarations, Declared, DeclaredSequence, Piece, statements,
 };
 
-use super::catalog::{SHAPES, SHAPES_15, SHAPES_18, TYPES};
+use super::catalog::sources::{SHAPES, SHAPES_15, SHAPES_18, TYPES};
 use super::roundtrip::load_sample;
 use crate::support::{Server, bin_dir, root};
 

@@ -76,11 +76,7 @@ impl Setting {
     fn pgark(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PGARK);
         command.args(args).current_dir(self.folder.path());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
+        support::without_server(&mut command);
         let standin = support::root().join("tests/support/container");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(standin).chain(std::env::split_paths(&path));

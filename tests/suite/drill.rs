@@ -1,7 +1,6 @@
 //! Drills: an archive restored into a server that vanishes. Guards against a drill that passes on
 //! what does not come back, and against one that leaves a server or files behind, however it ends.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,20 +11,19 @@ use serde_json::Value;
 
 use crate::PGARK;
 use crate::roundtrip::load_sample;
-use crate::support::{Ran, Server, bin_dir, ok, root, run};
+use crate::support::scratch::Scratch;
+use crate::support::{Ran, Server, bin_dir, ok, root, run, without_server};
 
 /// A folder for the throwaway servers of one test: what is left in it was left behind.
 struct Place {
-    dir: tempfile::TempDir,
+    dir: Scratch,
     file: PathBuf,
     kept: tempfile::TempDir,
 }
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // As /tmp is: the server runs as another user where the tests run as root.
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let dir = Scratch::new();
         let kept = tempfile::tempdir().unwrap();
         let file = kept.path().join("a.pgark");
         Self { dir, file, kept }
@@ -57,11 +55,7 @@ impl Place {
     /// With nothing of a server in the environment; programs of this version.
     fn command(&self, major: u32, args: &[&str]) -> Command {
         let mut command = Command::new(PGARK);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
+        without_server(&mut command);
         command.env("TMPDIR", self.dir.path());
         command.arg("drill").arg(&self.file).args(args).arg("--bin").arg(bin_dir(major));
         command.stdin(Stdio::null());
@@ -75,36 +69,8 @@ impl Place {
     fn json(&self, major: u32, code: i32, args: &[&str]) -> Value {
         let ran = self.drill(major, &[args, &["--json"]].concat());
         assert_eq!(ran.code, Some(code), "{}\n{}", ran.stdout, ran.stderr);
-        self.assert_clean();
+        self.dir.assert_clean();
         serde_json::from_str(&ran.stdout).unwrap()
-    }
-
-    fn left(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.dir.path()).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
-    }
-
-    /// Processes of its servers: their folder is in their arguments.
-    fn processes(&self) -> Vec<String> {
-        let ps = Command::new("ps").args(["-eo", "pid,args"]).output().unwrap();
-        let text = String::from_utf8_lossy(&ps.stdout).into_owned();
-        let servers = format!("{}/pgark-throwaway.", self.dir.path().display());
-        text.lines().filter(|line| line.contains(&servers)).map(str::to_owned).collect()
-    }
-
-    fn assert_clean(&self) {
-        assert_eq!(self.left(), Vec::<PathBuf>::new());
-        assert_eq!(self.processes(), Vec::<String>::new());
-    }
-
-    /// The keeper goes on after the one who started it.
-    fn assert_clean_soon(&self, when: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
-        while !(self.left().is_empty() && self.processes().is_empty()) {
-            let (left, processes) = (self.left(), self.processes());
-            assert!(Instant::now() < end, "{when}: {left:?} {processes:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 
@@ -123,7 +89,7 @@ fn an_archive_comes_back_and_nothing_stays() {
         assert!(words.stdout.contains("RESTORED AND EQUAL."), "{}", words.stdout);
         assert!(words.stdout.replace('\n', " ").contains("all 5 rules hold"), "{}", words.stdout);
         assert!(words.stdout.lines().count() < 25, "{}", words.stdout);
-        place.assert_clean();
+        place.dir.assert_clean();
     }
 }
 
@@ -161,7 +127,7 @@ fn rules_that_do_not_hold() {
     assert_eq!(json["checked"]["findings"][0]["code"], "E611");
     let words = place.drill(16, &["--rules", rules.to_str().unwrap()]);
     assert!(words.stdout.contains("BUT RULES DO NOT HOLD"), "{}", words.stdout);
-    place.assert_clean();
+    place.dir.assert_clean();
 }
 
 /// What is made at the end of a restore changes what was loaded: only the comparison sees it.
@@ -195,10 +161,10 @@ fn a_damaged_archive_is_told_and_not_restored() {
     assert!(json.get("restored").is_none());
     let words = place.drill(16, &["--keep"]);
     assert!(words.stdout.contains("DAMAGED."), "{}", words.stdout);
-    place.assert_clean();
+    place.dir.assert_clean();
     std::fs::write(&place.file, "no archive").unwrap();
     assert_eq!(place.drill(16, &[]).code, Some(3));
-    place.assert_clean();
+    place.dir.assert_clean();
 }
 
 #[test]
@@ -209,7 +175,7 @@ fn the_server_is_of_the_version_or_newer() {
     assert!(older.stderr.contains("of version 16 or newer"), "{}", older.stderr);
     assert!(older.stderr.contains("there is 14."), "{}", older.stderr);
     assert!(older.stderr.contains("apt install postgresql-16"), "{}", older.stderr);
-    place.assert_clean();
+    place.dir.assert_clean();
     let newer = place.drill(18, &[]);
     assert_eq!(newer.code, Some(0), "{}", newer.stderr);
     assert!(newer.stderr.contains("no server of version 16 is here"), "{}", newer.stderr);
@@ -272,7 +238,7 @@ fn a_server_that_is_kept() {
     assert_eq!(place.drill(17, &[]).code, Some(0));
     assert_eq!(shell(&format!("{psql} -Atc 'SELECT 1'")).trim(), "1");
     shell(&told("kill"));
-    place.assert_clean_soon("kept");
+    place.dir.assert_clean_soon("kept");
 }
 
 fn signal(child: &Child, name: &str) {
@@ -291,16 +257,16 @@ fn ended_early(name: &str, moments: u32) -> (u32, Vec<Option<i32>>) {
     let begun = Instant::now();
     assert_eq!(place.drill(16, &[]).code, Some(0));
     let whole = begun.elapsed();
-    place.assert_clean();
+    place.dir.assert_clean();
     let (mut early, mut codes) = (0, Vec::new());
     for moment in 0..moments {
         let mut command = place.command(16, &[]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(whole * moment / moments + Duration::from_millis(20));
-        early += u32::from(!place.left().is_empty());
+        early += u32::from(!place.dir.left().is_empty());
         signal(&child, name);
         codes.push(child.wait().unwrap().code());
-        place.assert_clean_soon(&format!("{name} after {moment}/{moments}"));
+        place.dir.assert_clean_soon(&format!("{name} after {moment}/{moments}"));
     }
     (early, codes)
 }
@@ -332,7 +298,7 @@ fn interrupted_twice() {
     let mut child =
         command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(30);
-    while place.processes().is_empty() {
+    while place.dir.processes().is_empty() {
         assert!(Instant::now() < end, "no server");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -342,7 +308,7 @@ fn interrupted_twice() {
         std::thread::sleep(Duration::from_millis(30));
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    place.assert_clean_soon("interrupted twice");
+    place.dir.assert_clean_soon("interrupted twice");
 }
 
 /// Every field that `--json` prints is in `docs/json.md`.

@@ -12,6 +12,7 @@
 
 pub(crate) mod dump;
 pub(crate) mod proxy;
+pub(crate) mod scratch;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -155,11 +156,7 @@ impl Server {
 
     /// A program with an environment in which libpq's defaults are this server.
     pub(crate) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
+        without_server(command);
         command
             .env("PGHOST", &self.directory)
             .env("PGPORT", self.port.to_string())
@@ -280,6 +277,15 @@ pub(crate) struct Ran {
     pub(crate) stdout: String,
     /// What it wrote to standard error.
     pub(crate) stderr: String,
+}
+
+/// Without anything of a server in the environment.
+pub(crate) fn without_server(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Runs a program to its end.
