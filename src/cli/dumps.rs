@@ -50,9 +50,10 @@ pub(super) fn save(
         (typed.jobs.is_some(), "--jobs"),
         (typed.pg_dump.is_some(), "--pg-dump"),
         (typed.snapshot.is_some(), "--snapshot"),
+        (!typed.base.is_empty(), "--base"),
     ] {
         if given {
-            let what = format!("{name} is for servers, and {} is a dump", dump.display());
+            let what = format!("{name} is for databases, and {} is a dump", dump.display());
             return Err(Failure::Usage(what));
         }
     }

@@ -371,10 +371,13 @@ fn what_is_said_of_them() {
     let source = it.server.database("said");
     load_sample(it.server, &source);
     let file = it.dump(&source, "shop.dump", &["-Fc"]);
-    let mut tool = Command::new(PGARK);
-    let ran = run(tool.arg("create").arg(&file).args(["--jobs", "2"]));
-    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    assert!(ran.stderr.contains("--jobs is for servers"), "{}", ran.stderr);
+    for option in [["--jobs", "2"], ["--base", "a.pgark"], ["--snapshot", "1"]] {
+        let mut tool = Command::new(PGARK);
+        let ran = run(tool.arg("create").arg(&file).args(option));
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        let words = format!("{} is for databases", option[0]);
+        assert!(ran.stderr.contains(&words), "{}", ran.stderr);
+    }
     let mut tool = Command::new(PGARK);
     let ran = ok(tool.arg("create").arg(&file).current_dir(it.folder.path()));
     assert!(ran.stdout.starts_with("shop_20"), "{}", ran.stdout);

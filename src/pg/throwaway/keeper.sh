@@ -14,6 +14,8 @@ umask 077
 bin= worker= kept=
 
 alive() { kill -0 "$1" 2>/dev/null; }
+# Others look at these files at any moment: they are there with their line, or not at all.
+tell() { echo "$2" >"$dir/$1.new" && mv -f "$dir/$1.new" "$dir/$1"; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 
 clear_up() {
@@ -76,7 +78,7 @@ work() {
     if [ "$1" = start ]; then
         if ! "$bin/initdb" -D "$dir/data" -U postgres -A trust -E "$encoding" "--locale=$locale" -N \
             >"$dir/log" 2>&1; then
-            echo initdb >"$dir/failed"
+            tell failed initdb
             return
         fi
         : >"$dir/log"
@@ -86,7 +88,7 @@ work() {
     # Locales that the cluster names and this system lacks.
     if [ -d "$dir/locale" ]; then export LOCPATH="$dir/locale"; fi
     "$bin/postgres" -D "$dir/data" -c "unix_socket_directories=$dir" "$@" >>"$dir/log" 2>&1
-    echo server >"$dir/failed"
+    tell failed server
 }
 
 if ! dir=$(mktemp -d "$base/pgark-throwaway.XXXXXX" 2>/dev/null); then
@@ -95,7 +97,7 @@ if ! dir=$(mktemp -d "$base/pgark-throwaway.XXXXXX" 2>/dev/null); then
 fi
 trap clear_up EXIT
 trap 'exit 1' HUP INT TERM
-echo $$ >"$dir/keeper"
+tell keeper $$
 echo "folder $dir"
 # Nobody reads any more, and what is started must not hold the pipe.
 exec >/dev/null 2>&1
