@@ -58,6 +58,8 @@ pub(super) fn run(typed: &Guard, context: &Context) -> Result<Exit, Failure> {
     let rules = reached.profile.as_ref().map(saving::rules).transpose()?.flatten();
     let file = archive(typed, &reached, rules.as_ref(), context)?;
     context.archive_is(&file);
+    // Open until the end, with its bases: `prune` leaves it alone, whatever the command is.
+    let _open = thin::open(&file, &[]).map_err(|error| Failure::File(file.clone(), error))?;
     if let Effect::Destroys(what) = effect {
         outside(&file, &reached)?;
         printer.message(&format!(

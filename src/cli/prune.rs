@@ -1,7 +1,8 @@
 //! `pgark prune`: archives that are not to be kept any longer go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use super::args::Prune;
 use super::exit::Exit;
@@ -14,14 +15,34 @@ use super::replacing::ask;
 use super::units::{counted, near, size};
 use super::{Context, saving, verify};
 use crate::profile::keep::{self, Reason, Soundness};
-use crate::profile::shelf::Shelved;
-use crate::profile::{Keep, Outcome};
+use crate::profile::shelf::{Claim, Shelved, profile_of};
+use crate::profile::{Keep, Lock, Outcome};
 
 /// An archive with the reasons for keeping it; without any, it may go.
 struct Judged<'a> {
     series: &'a str,
     archive: &'a Shelved,
-    reasons: Vec<Reason>,
+    reasons: Vec<Why>,
+}
+
+/// Why an archive stays.
+enum Why {
+    /// By the rules of retention.
+    Kept(Reason),
+    /// A command has it open, such as a `guard` whose command runs.
+    InUse,
+    /// It is one too many only since the plan was shown.
+    Unasked,
+}
+
+impl Why {
+    fn words(&self) -> String {
+        match self {
+            Self::Kept(reason) => reason_words(reason),
+            Self::InUse => "another pgark has it open".to_owned(),
+            Self::Unasked => "not in the plan that was shown".to_owned(),
+        }
+    }
 }
 
 /// Runs it.
@@ -32,52 +53,110 @@ pub(super) fn run(typed: &Prune, context: &Context) -> Result<Exit, Failure> {
         // What was found is beside the archives now.
         looked = look(&typed.what, context)?;
     }
-    let judged = judge(&looked, &keep);
+    let mut judged = judge(&looked, &keep, &BTreeSet::new());
     refuse_damaged(&judged)?;
-    let going: Vec<&Judged<'_>> = judged.iter().filter(|one| one.reasons.is_empty()).collect();
-    let bytes = going.iter().map(|one| one.archive.bytes).fold(0, u64::saturating_add);
-    let number = u64::try_from(going.len()).unwrap_or(u64::MAX);
-    let what = format!("{} of {}", counted(number, "archive", "archives"), size(bytes));
-    let printer = &context.printer;
+    let mut going = going_of(&judged);
     let ask_first = !typed.dry_run && !typed.yes && !going.is_empty();
     // The plan is the answer, or what is asked about.
-    let plan = words(&looked, &judged, printer.out_paint());
+    let plan = words(&looked, &judged, context.printer.out_paint());
     if typed.json || ask_first {
-        printer.message(&plan);
-    } else if !printer.is_quiet() {
-        printer.result(&plan);
+        context.printer.message(&plan);
+    } else if !context.printer.is_quiet() {
+        context.printer.result(&plan);
     }
     if ask_first {
-        ask(&format!("Remove {what}? Type yes:"), "yes", "prune", context)?;
+        let question = format!("Remove {}? Type yes:", amount(&judged));
+        ask(&question, "yes", "prune", context)?;
     }
-    if !typed.dry_run {
-        let profile = looked.profile.as_ref().filter(|_| !going.is_empty());
-        let _lock = profile.map(|it| saving::lock(it, "prune", context)).transpose()?;
-        for one in &going {
-            if context.interrupt.is_set() {
-                return Err(Failure::Interrupted);
-            }
-            one.archive.remove().map_err(Failure::Shelf)?;
-        }
+    let again;
+    if !typed.dry_run && !going.is_empty() {
+        let _locks = locks(&judged, &looked.shelf.folder, context)?;
+        // Others may have been at work since the plan was made; now they are held off.
+        again = look(&typed.what, context)?;
+        judged = remove(&again, &keep, &going, context)?;
+        going = going_of(&judged);
     }
+    let amount = amount(&judged);
     {
         let archives = judged.iter().map(|one| Removed {
             file: one.archive.path.display().to_string(),
             series: one.series,
             bytes: one.archive.bytes,
-            kept: one.reasons.iter().map(reason).collect(),
+            kept: one.reasons.iter().map(Why::words).collect(),
         });
         context.report(typed.json, &Pruned::new(typed.dry_run, archives.collect()));
     }
-    if !typed.json && !printer.is_quiet() {
+    if !typed.json && !context.printer.is_quiet() {
         let done = match (going.is_empty(), typed.dry_run) {
             (true, _) => "Nothing is to be removed.".to_owned(),
-            (false, true) => format!("{what} would be removed."),
-            (false, false) => format!("{what} removed."),
+            (false, true) => format!("{amount} would be removed."),
+            (false, false) => format!("{amount} removed."),
         };
-        printer.result(&format!("{done}\n"));
+        context.printer.result(&format!("{done}\n"));
     }
     Ok(Exit::Clean)
+}
+
+/// The archives that nothing keeps.
+fn going_of(judged: &[Judged<'_>]) -> BTreeSet<PathBuf> {
+    let going = judged.iter().filter(|one| one.reasons.is_empty());
+    going.map(|one| one.archive.path.clone()).collect()
+}
+
+/// How many they are, and how much, in words.
+fn amount(judged: &[Judged<'_>]) -> String {
+    let going = || judged.iter().filter(|one| one.reasons.is_empty());
+    let bytes = going().map(|one| one.archive.bytes).fold(0, u64::saturating_add);
+    let number = u64::try_from(going().count()).unwrap_or(u64::MAX);
+    format!("{} of {}", counted(number, "archive", "archives"), size(bytes))
+}
+
+/// Holds off whoever works for a profile some of whose archives are to go.
+fn locks(judged: &[Judged<'_>], folder: &Path, context: &Context) -> Result<Vec<Lock>, Failure> {
+    let going = judged.iter().filter(|one| one.reasons.is_empty());
+    let profiles: BTreeSet<&str> = going.filter_map(|one| profile_of(one.series)).collect();
+    profiles.into_iter().map(|name| saving::lock_in(folder, name, "prune", context)).collect()
+}
+
+/// Removes those of `going` that still are to go. Returns what became of all.
+fn remove<'a>(
+    looked: &'a Looked,
+    keep: &Keep,
+    going: &BTreeSet<PathBuf>,
+    context: &Context,
+) -> Result<Vec<Judged<'a>>, Failure> {
+    let (mut held, mut claims) = (BTreeSet::new(), BTreeMap::new());
+    for archive in looked.shelf.archives.iter().filter(|it| going.contains(&it.path)) {
+        match archive.claim().map_err(Failure::Shelf)? {
+            Some(claim) => _ = claims.insert(&archive.path, claim),
+            None => _ = held.insert(archive.path.clone()),
+        }
+    }
+    let mut judged = judge(looked, keep, &held);
+    refuse_damaged(&judged)?;
+    for one in &mut judged {
+        if one.reasons.is_empty() && !going.contains(&one.archive.path) {
+            one.reasons.push(Why::Unasked);
+        }
+    }
+    needed(&mut judged, looked);
+    // What stands on another goes first: an interruption leaves nothing without its base.
+    let mut newest_first: Vec<&Judged<'_>> = judged.iter().collect();
+    newest_first.sort_by_key(|one| std::cmp::Reverse(one.archive.created()));
+    for one in newest_first {
+        let claim = claims.remove(&one.archive.path);
+        if !one.reasons.is_empty() {
+            if going.contains(&one.archive.path) {
+                let (name, why) = (near(&one.archive.path), why_words(one));
+                context.printer.message(&format!("{name} stays: {why}"));
+            }
+        } else if context.interrupt.is_set() {
+            return Err(Failure::Interrupted);
+        } else if let Some(claim) = claim {
+            Claim::remove(claim).map_err(Failure::Shelf)?;
+        }
+    }
+    Ok(judged)
 }
 
 /// How many are kept: by the options, or as the profile says.
@@ -138,15 +217,25 @@ fn newest_are_verified(typed: &Prune, looked: &Looked, context: &Context) -> Res
     Ok(any)
 }
 
-fn judge<'a>(looked: &'a Looked, keep: &Keep) -> Vec<Judged<'a>> {
+/// Why each archive of a series stays; those of `held` are in use.
+fn judge<'a>(looked: &'a Looked, keep: &Keep, held: &BTreeSet<PathBuf>) -> Vec<Judged<'a>> {
     let mut judged = Vec::new();
     for (series, archives) in by_series(looked) {
         let candidates: Vec<_> = archives.iter().map(|archive| archive.candidate()).collect();
         let plan = keep::plan(&candidates, keep);
-        let one = |(archive, reasons)| Judged { series, archive, reasons };
-        judged.extend(archives.into_iter().zip(plan).map(one));
+        for (archive, reasons) in archives.into_iter().zip(plan) {
+            let mut reasons: Vec<Why> = reasons.into_iter().map(Why::Kept).collect();
+            reasons.extend(held.contains(&archive.path).then_some(Why::InUse));
+            judged.push(Judged { series, archive, reasons });
+        }
     }
-    // A base may be of another series than what stands on it, and has a base itself, perhaps.
+    needed(&mut judged, looked);
+    judged
+}
+
+/// Keeps what those that stay cannot be read without: a base may be of another series, and has a
+/// base itself, perhaps.
+fn needed(judged: &mut [Judged<'_>], looked: &Looked) {
     let mut needed = looked.bases.clone();
     loop {
         let kept = judged.iter().filter(|one| !one.reasons.is_empty());
@@ -155,12 +244,12 @@ fn judge<'a>(looked: &'a Looked, keep: &Keep) -> Vec<Judged<'a>> {
         for one in judged.iter_mut().filter(|one| one.reasons.is_empty()) {
             let manifest = one.archive.candidate().manifest;
             if manifest.is_some_and(|it| needed.contains(&it)) {
-                one.reasons.push(Reason::Base);
+                one.reasons.push(Why::Kept(Reason::Base));
                 added = true;
             }
         }
         if !added {
-            return judged;
+            return;
         }
     }
 }
@@ -182,7 +271,12 @@ fn refuse_damaged(judged: &[Judged<'_>]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn reason(reason: &Reason) -> String {
+fn why_words(one: &Judged<'_>) -> String {
+    let why: Vec<String> = one.reasons.iter().map(Why::words).collect();
+    why.join(", ")
+}
+
+fn reason_words(reason: &Reason) -> String {
     match reason {
         Reason::Last(1) => "newest".to_owned(),
         Reason::Last(number) => format!("newest but {}", number - 1),
@@ -209,8 +303,7 @@ fn words(looked: &Looked, judged: &[Judged<'_>], paint: Paint) -> String {
         }
         let word = paint.paint(Style::Good, "keep");
         _ = writeln!(out, "  {word}    {name:<width$}  {size:>9}");
-        let why: Vec<String> = one.reasons.iter().map(reason).collect();
-        out.push_str(&wrapped(&why.join(", "), "            ", "            "));
+        out.push_str(&wrapped(&why_words(one), "            ", "            "));
     }
     let other = looked.shelf.archives.iter().filter(|archive| archive.series.is_none()).count();
     if other > 0 {

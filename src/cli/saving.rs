@@ -36,11 +36,21 @@ pub(super) fn lock(profile: &Profile, work: &str, context: &Context) -> Result<L
     // Archives hold what the database holds: not for everybody to look at.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&profile.dir);
     made.map_err(|error| Failure::Target(profile.dir.clone(), error))?;
+    lock_in(&profile.dir, &profile.name, work, context)
+}
+
+/// The same for a folder that is there, and a profile that is known by its name alone.
+pub(super) fn lock_in(
+    folder: &Path,
+    profile: &str,
+    work: &str,
+    context: &Context,
+) -> Result<Lock, Failure> {
     let since = format!("{} UTC", moment(now()));
-    let lock = Lock::take(&profile.dir, &profile.name, &format!("pgark {work}"), &since)
-        .map_err(|error| Failure::Busy(profile.name.clone(), error))?;
+    let lock = Lock::take(folder, profile, &format!("pgark {work}"), &since)
+        .map_err(|error| Failure::Busy(profile.to_owned(), error))?;
     if !lock.is_held() {
-        let folder = profile.dir.display();
+        let folder = folder.display();
         context.printer.message(&format!(
             "note: {folder} is on a file system without locks: let only one pgark work there at a time"
         ));

@@ -48,19 +48,7 @@ pub fn run(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<ExportReport, ExportError> {
-    let mut writer = Writer {
-        archive,
-        options,
-        progress,
-        out: Out {
-            inner: io::BufWriter::with_capacity(256 << 10, out),
-            bytes: 0,
-            copy: None,
-            block: None,
-        },
-        cache: PackCache::default(),
-        report: ExportReport::default(),
-    };
+    let mut writer = Writer::new(archive, options, out, progress);
     writer.dump()?;
     let mut report = writer.report;
     report.bytes = writer.out.bytes;
@@ -272,13 +260,15 @@ impl Writer<'_> {
             .filter(|_| !drop.is_empty())
             .and_then(|owner| Some((without_owner(whole, owner)?, owner)));
         let (definition, owner) = stripped.unwrap_or((whole, ""));
+        let (definition, drop) =
+            (self.for_any_server(definition), self.for_any_server(drop.as_bytes()));
         let entry = Entry {
             kind: &object.kind,
             tag: &object.name,
             schema: object.schema.as_deref().unwrap_or_default(),
             section,
-            definition,
-            drop: &drop,
+            definition: &definition,
+            drop: &String::from_utf8_lossy(&drop),
             owner,
             needs,
             ..Entry::default()
@@ -383,19 +373,8 @@ impl Writer<'_> {
         let silent = Quiet(progress);
         let mut nothing = io::sink();
         let mut sum = RowSum::default();
-        let mut inner = Writer {
-            archive: self.archive,
-            options: self.options,
-            progress: if quiet { &silent } else { progress },
-            out: Out {
-                inner: io::BufWriter::with_capacity(0, &mut nothing),
-                bytes: 0,
-                copy: None,
-                block: None,
-            },
-            cache: PackCache::default(),
-            report: ExportReport::default(),
-        };
+        let progress: &dyn Progress = if quiet { &silent } else { progress };
+        let mut inner = Writer::new(self.archive, self.options, &mut nothing, progress);
         inner.each_row(LARGE_OBJECTS, data, &mut sum, |_, row| each(self, large_object(row)?))?;
         let whole = sum.rows == data.rows && sum.digest() == data.digest;
         if whole { Ok(()) } else { Err(ExportError::Rows(LARGE_OBJECTS.to_owned())) }

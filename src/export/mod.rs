@@ -17,8 +17,10 @@ mod rows;
 pub mod select;
 mod toc;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use crate::format::keywords;
 use crate::format::manifest::{Manifest, SchemaObject, TableKind};
 use crate::format::reader::{Archive, PackCache, ReadError, Section};
 use crate::format::rows::RowError;
@@ -150,19 +152,7 @@ pub fn run(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<ExportReport, ExportError> {
-    let mut writer = Writer {
-        archive,
-        options,
-        progress,
-        out: Out {
-            inner: io::BufWriter::with_capacity(256 << 10, out),
-            bytes: 0,
-            copy: None,
-            block: None,
-        },
-        cache: PackCache::default(),
-        report: ExportReport::default(),
-    };
+    let mut writer = Writer::new(archive, options, out, progress);
     let done = writer.database();
     if let Err(error) = &done {
         // Where even this cannot be written, the missing `\endif` still makes psql fail.
@@ -255,9 +245,29 @@ struct Writer<'a> {
     out: Out<'a>,
     cache: PackCache,
     report: ExportReport,
+    /// See [`keywords::later`].
+    words: Vec<&'static str>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(
+        archive: &'a Archive,
+        options: &'a ExportOptions,
+        out: &'a mut dyn Write,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let inner = io::BufWriter::with_capacity(256 << 10, out);
+        Self {
+            archive,
+            options,
+            progress,
+            out: Out { inner, bytes: 0, copy: None, block: None },
+            cache: PackCache::default(),
+            report: ExportReport::default(),
+            words: keywords::later(archive.manifest().source.server_version_num),
+        }
+    }
+
     fn database(&mut self) -> Result<(), ExportError> {
         let archive = self.archive;
         let manifest = archive.manifest();
@@ -314,9 +324,20 @@ impl Writer<'_> {
 
     fn object(&mut self, sql: &[u8], object: &SchemaObject) -> Result<(), ExportError> {
         if !is_large_object(object) {
-            self.out.put(check::slice(sql, object).unwrap_or_default())?;
+            let text = self.for_any_server(check::slice(sql, object).unwrap_or_default());
+            self.out.put(&text)?;
         }
         self.interrupted()
+    }
+
+    /// An object's SQL with quotes around what is a keyword only to servers newer than the source.
+    fn for_any_server<'s>(&self, sql: &'s [u8]) -> Cow<'s, [u8]> {
+        match std::str::from_utf8(sql) {
+            Ok(text) if self.words.iter().any(|word| text.contains(word)) => {
+                Cow::Owned(keywords::quoted(text, &self.words).into_bytes())
+            }
+            _ => Cow::Borrowed(sql),
+        }
     }
 
     /// An extension may fill its configuration tables when it is created. What of that belongs to

@@ -7,6 +7,7 @@ pub mod chunking;
 pub mod digest;
 mod entries;
 pub mod index;
+pub mod keywords;
 pub mod limits;
 pub mod manifest;
 pub mod object;

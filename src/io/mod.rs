@@ -70,7 +70,7 @@ pub struct DiskFile {
 }
 
 impl DiskFile {
-    /// Opens `path` for reading.
+    /// Opens `path` for reading, and says to others with a shared lock that it is in use.
     ///
     /// # Errors
     /// What the system says; `IsADirectory` for a folder.
@@ -80,6 +80,8 @@ impl DiskFile {
         if meta.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        // A file system without locks, or one that is just being removed: it can be read all the same.
+        _ = file.try_lock_shared();
         Ok(Self { file, len: meta.len() })
     }
 }

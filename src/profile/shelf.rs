@@ -1,6 +1,6 @@
 //! A folder in which archives gather: their names, what is known of them, and which is the latest.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,14 @@ pub struct Shelved {
     pub verdict: Option<Verdict>,
     /// Whether it is what a `..._latest.pgark` leads to.
     pub latest: bool,
+}
+
+/// An archive that nobody else has open, and that is to go.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    archive: &'a Shelved,
+    /// Holds the lock.
+    _file: File,
 }
 
 /// What an archive says of itself.
@@ -108,6 +116,12 @@ pub enum Latest {
 /// The series of a profile's archives: what their names have in front of the time.
 pub fn series(profile: &str) -> String {
     format!("backup_{profile}")
+}
+
+/// The profile whose archives have this series, those from before its restores included.
+pub fn profile_of(series: &str) -> Option<&str> {
+    let name = series.strip_prefix("backup_")?;
+    Some(name.strip_suffix("_safety").unwrap_or(name)).filter(|name| !name.is_empty())
 }
 
 /// The series of what was there before a restore.
@@ -215,17 +229,33 @@ impl Shelved {
         }
     }
 
+    /// Takes the file for its removal: whoever else has it open keeps it. None if somebody does.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn claim(&self) -> Result<Option<Claim<'_>>, ShelfError> {
+        let file = File::open(&self.path).map_err(ShelfError::io(&self.path))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // A file system without such locks says nothing of others.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Claim { archive: self, _file: file })),
+        }
+    }
+}
+
+impl Claim<'_> {
     /// Removes the archive and its verdict, if it still is what it was when it was listed.
     ///
     /// # Errors
     /// [`ShelfError::Changed`]; what the system says otherwise.
-    pub fn remove(&self) -> Result<(), ShelfError> {
-        let known = self.facts.as_ref().ok().map(|facts| facts.identity);
-        if known.is_none() || known != Identity::of(&self.path).ok() {
-            return Err(ShelfError::Changed(self.path.clone()));
+    pub fn remove(self) -> Result<(), ShelfError> {
+        let path = &self.archive.path;
+        let known = self.archive.facts.as_ref().ok().map(|facts| facts.identity);
+        if known.is_none() || known != Identity::of(path).ok() {
+            return Err(ShelfError::Changed(path.clone()));
         }
-        fs::remove_file(&self.path).map_err(ShelfError::io(&self.path))?;
-        let verdict = Verdict::path_of(&self.path);
+        fs::remove_file(path).map_err(ShelfError::io(path))?;
+        let verdict = Verdict::path_of(path);
         match fs::remove_file(&verdict) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(ShelfError::io(&verdict)(error))
@@ -448,11 +478,17 @@ mod tests {
         archive(&path, 1000);
         let shelf = Shelf::open(folder.path()).unwrap();
         archive(&path, 2000);
-        assert!(matches!(shelf.archives[0].remove(), Err(ShelfError::Changed(_))));
+        assert!(matches!(
+            shelf.archives[0].claim().unwrap().unwrap().remove(),
+            Err(ShelfError::Changed(_))
+        ));
         assert!(path.exists());
         let shelf = Shelf::open(folder.path()).unwrap();
         fs::write(Verdict::path_of(&path), "x").unwrap();
-        shelf.archives[0].remove().unwrap();
+        let open = DiskFile::open(&path).unwrap();
+        assert!(shelf.archives[0].claim().unwrap().is_none());
+        drop(open);
+        shelf.archives[0].claim().unwrap().unwrap().remove().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::roles;
 use super::schema::slice;
-use super::{keywords, roles};
+use crate::format::keywords;
 use crate::format::manifest::{Name, SchemaObject};
 use crate::pg::dump::{LARGE_OBJECT_LABEL, is_acl};
 use crate::pg::ident;

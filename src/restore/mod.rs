@@ -16,7 +16,6 @@ mod compare;
 mod convert;
 mod error;
 mod existing;
-mod keywords;
 mod large_objects;
 mod load;
 mod names;

@@ -115,6 +115,23 @@ fn a_restart_loses_nothing() {
     assert_eq!(it.archives().len(), 2);
 }
 
+/// The archive that it compares with afterwards is nobody's to remove.
+#[test]
+fn its_archive_outlives_its_command() {
+    let it = Project::new();
+    let command = "pgark create staging && pgark prune staging --yes --keep-last 1 && \
+                   pgark prune backups --yes --keep-last 1";
+    let mut guard = it.shell(&format!("pgark guard staging -- sh -c '{command}'"));
+    let ran = run(&mut guard);
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("ALL THERE."), "{}", ran.stdout);
+    let stays = ran.stderr.matches("stays: another pgark has it open").count();
+    assert_eq!((stays, it.archives().len()), (2, 2), "{}", ran.stderr);
+    // Afterwards it goes as any other.
+    ok(&mut it.pgark(&["prune", "staging", "--yes", "--keep-last", "1"]));
+    assert_eq!(it.archives().len(), 1);
+}
+
 /// A script that does this to a server: `pg_ctl` as whoever owns it.
 pub(crate) fn server_script(server: &Server, action: &str) -> String {
     let (data, ctl) = (server.socket_dir().join("data"), bin_dir(server.major()).join("pg_ctl"));

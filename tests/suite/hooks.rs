@@ -249,8 +249,11 @@ fn one_at_a_time() {
 
     // With something to remove, prune waits its turn, too; then both come to their end.
     let mut second = slowly();
-    let ran = it.run(&["prune", "staging", "--yes", "--keep-last", "1"]);
-    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    for what in ["staging", "backups"] {
+        let ran = it.run(&["prune", what, "--yes", "--keep-last", "1"]);
+        assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+        assert!(ran.stderr.contains("is at work on it"), "{}", ran.stderr);
+    }
     assert_eq!(it.names("backups").iter().filter(|name| name.ends_with("verdict")).count(), 2);
     std::fs::write(it.path("go"), "").unwrap();
     assert!(second.wait().unwrap().success());

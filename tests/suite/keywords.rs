@@ -2,6 +2,7 @@
 //! archive that only a server of its own version takes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::PGARK;
 use crate::support::{MAJORS, Server, ok};
@@ -41,25 +42,47 @@ fn names_that_are_keywords_in_a_newer_version() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.pgark");
         ok(old.pgark(PGARK).args(["create", &old.url(&source), "-o"]).arg(&file));
-        let target = new.database("keywords");
-        ok(new.pgark(PGARK).arg("restore").arg(&file).args(["--to", &new.url(&target)]));
-        let rows = "SELECT string_agg(v::text, ';' ORDER BY v::text) FROM json_arrayagg v";
-        assert_eq!(old.psql(&source, rows), new.psql(&target, rows), "{from} to {to}");
-        for sql in [
-            "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attrelid::regclass::text, attnum) FROM pg_attribute WHERE attrelid IN ('public.\"system_user\"'::regclass, '\"json_object\"'::regclass) AND attnum > 0",
-            "SELECT string_agg(proname || pg_get_function_arguments(oid) || prosrc || coalesce(obj_description(oid), ''), ';' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
-            "SELECT string_agg(conname, ',' ORDER BY conname) FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace",
-        ] {
-            let told = |text: String| text.replace('"', "");
-            assert_eq!(
-                told(old.psql(&source, sql)),
-                told(new.psql(&target, sql)),
-                "{from} to {to}"
-            );
+        for form in ["restored", "sql", "custom"] {
+            let target = new.database(&format!("keywords_{form}"));
+            load(new, &file, form, &target);
+            compare(old, &source, new, &target);
         }
-        new.psql(&target, "CALL public.merge_action(7)");
-        assert_eq!(new.psql(&target, "SELECT count(*) FROM \"system_user\""), "3");
     }
+}
+
+/// Brings an archive into a database: by a restore, or as `psql` and `pg_restore` do an export.
+fn load(new: &Server, file: &Path, form: &str, target: &str) {
+    if form == "restored" {
+        ok(new.pgark(PGARK).arg("restore").arg(file).args(["--to", &new.url(target)]));
+        return;
+    }
+    let out = file.with_extension(form);
+    ok(new.pgark(PGARK).arg("export").arg(file).args(["--format", form, "-o"]).arg(&out));
+    let mut command = if form == "sql" {
+        let mut psql = new.tool("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&out);
+        psql
+    } else {
+        let mut restore = new.tool("pg_restore");
+        restore.args(["--exit-on-error", "--no-owner"]).arg(&out);
+        restore
+    };
+    ok(command.args(["-d", &new.url(target)]));
+}
+
+fn compare(old: &Server, source: &str, new: &Server, target: &str) {
+    let rows = "SELECT string_agg(v::text, ';' ORDER BY v::text) FROM json_arrayagg v";
+    assert_eq!(old.psql(source, rows), new.psql(target, rows), "{target}");
+    for sql in [
+        "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attrelid::regclass::text, attnum) FROM pg_attribute WHERE attrelid IN ('public.\"system_user\"'::regclass, '\"json_object\"'::regclass) AND attnum > 0",
+        "SELECT string_agg(proname || pg_get_function_arguments(oid) || prosrc || coalesce(obj_description(oid), ''), ';' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+        "SELECT string_agg(conname, ',' ORDER BY conname) FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace",
+    ] {
+        let told = |text: String| text.replace('"', "");
+        assert_eq!(told(old.psql(source, sql)), told(new.psql(target, sql)), "{target}");
+    }
+    new.psql(target, "CALL public.merge_action(7)");
+    assert_eq!(new.psql(target, "SELECT count(*) FROM \"system_user\""), "3");
 }
 
 /// The same with every such name in quotes.
@@ -100,7 +123,7 @@ fn every_new_keyword_is_known() {
         Server::shared(major).psql("postgres", sql).lines().map(ToOwned::to_owned).collect()
     };
     let source =
-        std::fs::read_to_string(crate::support::root().join("src/restore/keywords.rs")).unwrap();
+        std::fs::read_to_string(crate::support::root().join("src/format/keywords.rs")).unwrap();
     let mut all = 0;
     for pair in MAJORS.windows(2) {
         let before = words(pair[0]);

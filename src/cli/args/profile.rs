@@ -36,7 +36,7 @@ pub(in crate::cli) struct List {
 /// and each series by itself; archives made before a restore are a series of their
 /// own. Nothing of a series is removed if its newest archive does not verify.
 /// Never removed are the newest one that was verified, the one that is the latest,
-/// one that others need, and any that is damaged.
+/// one that others need, one that another pgark has open, and any that is damaged.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -109,7 +109,8 @@ pub(in crate::cli) enum Format {
 /// Schema, rows, sequences, large objects, indexes and constraints, as pg_dump
 /// writes them, for loading into an empty database. Everything is checked
 /// against its digest on the way out, and psql and pg_restore fail on a file
-/// that was cut off anywhere.
+/// that was cut off anywhere. Words that are keywords only to newer servers
+/// stand in quotes, so that these take the file, too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -26,14 +26,19 @@ const WORDS: [(&str, u64); 13] = [
 
 /// Those that are new to a server of version `to` for SQL from a server of version `from`, both as
 /// `server_version_num` has them.
-pub(super) fn new(from: u64, to: u64) -> Vec<&'static str> {
+pub fn new(from: u64, to: u64) -> Vec<&'static str> {
     let (from, to) = (from / 10_000, to / 10_000);
     WORDS.iter().filter(|(_, since)| from < *since && *since <= to).map(|(word, _)| *word).collect()
 }
 
+/// Those that are new to any server later than version `from`: for SQL that goes who knows where.
+pub fn later(from: u64) -> Vec<&'static str> {
+    new(from, u64::MAX)
+}
+
 /// The same SQL with these words in quotes where they stand as words: not in names that are quoted
 /// already, texts, comments, or the bodies of functions.
-pub(super) fn quoted(sql: &str, words: &[&str]) -> String {
+pub fn quoted(sql: &str, words: &[&str]) -> String {
     if !words.iter().any(|word| sql.contains(word)) {
         return sql.to_owned();
     }
