@@ -57,56 +57,130 @@ def measure(options, server, work):
     print(f"{server.run('postgres', '--version').strip()}; {images}; {rows:,} other rows; "
           f"median of {options.runs}\n")
     commands = list(plan(options, server, work))
-    results = {name: [] for name, *_ in commands}
+    results = {command.name: [] for command in commands}
     # In alternation, so that a machine that becomes slower is so for all.
     for _ in range(options.runs):
-        for name, argv, result, target in commands:
-            if target:
+        for command in commands:
+            if command.target:
                 server.sql("postgres", "DROP DATABASE IF EXISTS target WITH (FORCE)")
                 server.sql("postgres", "CREATE DATABASE target TEMPLATE template0")
-            elif result:
-                remove(result)
-            results[name].append(timed(server, name, argv) + (size(result),))
+            elif command.result:
+                remove(command.result)
+            if command.before:
+                command.before()
+            measured = timed(server, command.name, command.argv)
+            results[command.name].append(measured + (size(command.result),))
     if options.keep:
         shutil.copyfile(f"{work}/bench.pgark", options.keep)
     print("| command | time | own CPU | server CPU | peak memory | size |")
     print("|---|---|---|---|---|---|")
-    medians = {}
-    for name, *_ in commands:
-        wall, own, other, peak, length = (statistics.median(column) for column in zip(*results[name]))
-        medians[name] = wall
+    times, sizes = {}, {}
+    for name, runs in results.items():
+        wall, own, other, peak, length = (statistics.median(column) for column in zip(*runs))
+        times[name], sizes[name] = wall, length
         stored = f"{length / 1e6:,.0f} MB" if length else ""
         print(f"| {name} | {wall:.2f} s | {own:.2f} s | {other:.2f} s | {peak >> 20} MiB | {stored} |")
-    if not options.only_pgark:
-        print()
-        for ours, theirs in (("pgark create", "pg_dump -Fd -j2"), ("pgark create", "pg_dump -Fd -j2 zstd:1"),
-                             ("pgark restore", "pg_restore -j2"), ("pgark verify", "sha256 of the archive")):
-            if ours in medians and theirs in medians:
-                print(f"{ours} / {theirs}: {medians[ours] / medians[theirs]:.2f}")
+    print()
+    for ours, theirs in RATIOS:
+        if ours in times and theirs in times:
+            print(f"{ours} / {theirs}: {times[ours] / times[theirs]:.2f}")
+    dumps = [sizes[name] for name in sizes if name.startswith("pg_dump") and sizes[name]]
+    if dumps:
+        print(f"size of the archive / of the smaller dump: {sizes['pgark create'] / min(dumps):.2f}")
+    print(f"repair: {sizes['pgark create'] / 1e6 / times['pgark repair']:.0f} MB/s")
+
+
+RATIOS = (
+    ("pgark create", "pgark create, no parity"),
+    ("pgark create", "pg_dump -Fc"),
+    ("pgark create", "pg_dump -Fd -j2"),
+    ("pgark create", "pg_dump -Fd -j2 zstd:1"),
+    ("pgark create", "pg_dump piped to restic"),
+    ("pgark create", "pg_dump piped to borg"),
+    ("pgark verify", "sha256 of the archive"),
+    ("pgark verify", "restic check --read-data"),
+    ("pgark verify", "borg check --verify-data"),
+    ("pgark restore", "pg_restore -j2"),
+    ("pgark compare", "COPY by the server (limit)"),
+)
+
+
+class Command:
+    """A command that is measured."""
+
+    def __init__(self, name, argv, result=None, target=False, before=None):
+        self.name, self.argv = name, argv
+        # What it makes, which is removed first; whether it wants a new target database; what is to
+        # be done first.
+        self.result, self.target, self.before = result, target, before
 
 
 def plan(options, server, work):
-    """name, command, what it makes, whether it wants a new target database"""
     pgark, archive, dump = options.pgark, f"{work}/bench.pgark", f"{work}/dump"
     memory = ["--memory", options.memory, "--no-progress", "--quiet"]
-    yield "COPY by the server (limit)", ["bash", "-c", copy_limit(server)], None, False
-    yield "pgark create", [pgark, "create", "bench", "-o", archive, *memory], archive, False
-    yield "pgark create, not read back", [
-        pgark, "create", "bench", "-o", archive + "2", "--no-read-back", *memory], archive + "2", False
-    if not options.only_pgark:
+    peers = not options.only_pgark
+    yield Command("COPY by the server (limit)", ["bash", "-c", copy_limit(server)])
+    yield Command("pgark create", [pgark, "create", "bench", "-o", archive, *memory], archive)
+    for what, name, more in (("not read back", "2", ["--no-read-back"]), ("no parity", "3", ["--parity", "0"])):
+        yield Command(f"pgark create, {what}", [pgark, "create", "bench", "-o", archive + name, *more, *memory],
+                      archive + name)
+    if peers:
         pg_dump = server.path("pg_dump")
-        yield "pg_dump -Fd -j2", [pg_dump, "-Fd", "-j2", "-f", dump, "bench"], dump, False
+        forms = {"-Fc": ["-Fc"], "-Fd -j2": ["-Fd", "-j2"]}
         # Compression by zstd came with version 16.
         if server.major >= 16:
-            yield "pg_dump -Fd -j2 zstd:1", [
-                pg_dump, "-Fd", "-j2", "-Z", "zstd:1", "-f", dump + "z", "bench"], dump + "z", False
-    yield "pgark verify", [pgark, "verify", archive, *memory], None, False
-    yield "sha256 of the archive", ["sha256sum", archive], None, False
-    yield "pgark verify --quick", [pgark, "verify", "--quick", archive, "--quiet"], None, False
-    yield "pgark restore", [pgark, "restore", archive, "--to", "target", "--memory", options.memory,
-                            "--no-progress", "--quiet"], None, True
-    if not options.only_pgark:
-        yield "pg_restore -j2", [server.path("pg_restore"), "-j2", "-d", "target", dump], None, True
+            forms["-Fd -j2 zstd:1"] = ["-Fd", "-j2", "-Z", "zstd:1"]
+        for number, (form, arguments) in enumerate(forms.items()):
+            file = f"{dump}{number}"
+            yield Command(f"pg_dump {form}", [pg_dump, *arguments, "-f", file, "bench"], file)
+        yield from repositories(server, work)
+    yield Command("pgark verify", [pgark, "verify", archive, *memory])
+    openssl = shutil.which("openssl")
+    yield Command("sha256 of the archive", [openssl, "dgst", "-sha256", archive] if openssl else ["sha256sum", archive])
+    yield Command("pgark verify --quick", [pgark, "verify", "--quick", archive, "--quiet"])
+    yield Command("pgark compare", [pgark, "compare", archive, "--with", "bench", *memory])
+    fixed = f"{work}/fixed.pgark"
+    yield Command("pgark repair", [pgark, "repair", archive + "d", "-o", fixed, *memory], fixed,
+                  before=lambda: scatter(archive, archive + "d"))
+    yield Command("pgark restore", [pgark, "restore", archive, "--to", "target", *memory], target=True)
+    if peers:
+        yield Command("pg_restore -j2", [server.path("pg_restore"), "-j2", "-d", "target", f"{dump}1"], target=True)
+
+
+def repositories(server, work):
+    """The ways by restic and borg, where these are there."""
+    pg_dump = f"'{server.path('pg_dump')}' bench"
+    server.env.update(RESTIC_PASSWORD="bench", RESTIC_CACHE_DIR=f"{work}/cache", BORG_BASE_DIR=f"{work}/borg.home",
+                      BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK="yes")
+    for tool, begin, take, check, what in (
+        ("restic", "restic init -r", "restic backup -q --stdin -r", "restic check -q --read-data -r", "--read-data"),
+        ("borg", "borg init -e none", "borg create --stdin-name bench.sql", "borg check --verify-data",
+         "--verify-data"),
+    ):
+        if not shutil.which(tool):
+            print(f"measure.py: no {tool} here: left out", file=sys.stderr)
+            continue
+        place = f"{work}/{tool}"
+        end = "" if tool == "restic" else "::bench -"
+        yield Command(f"pg_dump piped to {tool}",
+                      ["bash", "-c", f"set -o pipefail; {pg_dump} | {take} {place}{end}"], place,
+                      before=lambda begin=begin, place=place: quiet(server, f"{begin} {place}"))
+        yield Command(f"{tool} check {what}", ["bash", "-c", f"{check} {place}"])
+
+
+def quiet(server, line):
+    subprocess.run(["bash", "-c", line], env=server.env, check=True, stdout=subprocess.DEVNULL)
+
+
+def scatter(whole, damaged):
+    """A copy with a byte changed in every 4 MB."""
+    shutil.copyfile(whole, damaged)
+    with open(damaged, "r+b") as file:
+        for at in range(100_000, os.path.getsize(whole), 4_000_000):
+            file.seek(at)
+            old = file.read(1)
+            file.seek(at)
+            file.write(bytes([old[0] ^ 0x55]))
 
 
 def copy_limit(server):
@@ -227,7 +301,7 @@ def size(path):
         return 0
     if os.path.isfile(path):
         return os.path.getsize(path)
-    return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
 
 
 def remove(path):
