@@ -48,7 +48,7 @@ pub enum Phase {
 pub trait Progress: Send + Sync {
     /// A phase begins; `rows` and `bytes` are estimates of what it will come to, 0 if unknown.
     fn begin(&self, phase: Phase, rows: u64, bytes: u64);
-    /// So many more rows are done.
+    /// So many more rows are done; of the schema's phases, objects.
     fn rows(&self, rows: u64);
     /// So many more bytes are done.
     fn bytes(&self, bytes: u64);

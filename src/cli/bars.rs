@@ -140,13 +140,9 @@ impl State {
 /// The drawer's thread.
 fn draw(state: &State, printer: &Printer) {
     let terminal = printer.shows_progress() && Printer::err_is_terminal();
-    let bar = if terminal {
-        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-    } else {
-        ProgressBar::hidden()
-    };
+    let mut bar = ProgressBar::hidden();
     let mut last = Instant::now();
-    let mut shown = 0;
+    let mut shown = None;
     loop {
         let over = state.over.load(Ordering::Relaxed);
         for note in state.take_notes() {
@@ -157,8 +153,12 @@ fn draw(state: &State, printer: &Printer) {
         }
         let glance = state.glance();
         if terminal {
-            show(&bar, &glance, printer, glance.stage.number != shown);
-            shown = glance.stage.number;
+            if shown.replace(glance.stage.number) == Some(glance.stage.number) {
+                show(&bar, &glance, printer);
+            } else {
+                bar.finish_and_clear();
+                bar = fresh(&glance, printer);
+            }
         } else if printer.shows_progress() && last.elapsed() >= LINE {
             if glance.stage.phase.is_some() {
                 printer.message(&line(&glance));
@@ -170,21 +170,29 @@ fn draw(state: &State, printer: &Printer) {
     bar.finish_and_clear();
 }
 
-fn show(bar: &ProgressBar, glance: &Glance, printer: &Printer, anew: bool) {
-    if anew {
-        let template = match glance.whole() {
-            // The fallback cannot come about: both templates are constants, and tested.
-            Some(_) => ProgressStyle::with_template(BAR),
-            None => ProgressStyle::with_template(SPINNER),
-        };
-        bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.reset();
-    }
+/// The bar of a phase, hidden until all of it is set: what is set one by one is drawn one by one.
+fn fresh(glance: &Glance, printer: &Printer) -> ProgressBar {
+    let (template, (part, whole)) = match glance.whole() {
+        Some(whole) => (BAR, whole),
+        None => (SPINNER, (0, 0)),
+    };
+    // The fallback cannot come about: both templates are constants, and tested.
+    let style = ProgressStyle::with_template(template);
+    let bar = ProgressBar::with_draw_target(Some(whole), ProgressDrawTarget::hidden())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_position(part)
+        .with_prefix(glance.name())
+        .with_message(printer.redact(&glance.figures()));
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.tick();
+    bar
+}
+
+fn show(bar: &ProgressBar, glance: &Glance, printer: &Printer) {
     if let Some((part, whole)) = glance.whole() {
         bar.set_length(whole);
         bar.set_position(part);
     }
-    bar.set_prefix(glance.name());
     bar.set_message(printer.redact(&glance.figures()));
     bar.tick();
 }
@@ -226,6 +234,14 @@ impl Glance {
         }
     }
 
+    /// What is counted beside bytes.
+    fn counted(&self) -> (&'static str, &'static str) {
+        match self.stage.phase {
+            Some(Phase::PreData | Phase::PostData) => ("object", "objects"),
+            _ => ("row", "rows"),
+        }
+    }
+
     /// What is done of what, in bytes if those can be estimated, else in rows. Estimates may be
     /// wrong: never more than the whole.
     fn whole(&self) -> Option<(u64, u64)> {
@@ -240,8 +256,9 @@ impl Glance {
     /// `12,345 rows, 1.2 GiB, 110.0 MiB/s, 38 s left, public.image`.
     fn figures(&self) -> String {
         let mut parts = Vec::new();
+        let (one, many) = self.counted();
         if self.rows > 0 {
-            parts.push(units::counted(self.rows, "row", "rows"));
+            parts.push(units::counted(self.rows, one, many));
         }
         if self.bytes > 0 {
             parts.push(units::size(self.bytes));
@@ -254,7 +271,7 @@ impl Glance {
             if self.bytes > 0 {
                 parts.push(format!("{}/s", units::size(rate(self.bytes))));
             } else if self.rows > 0 {
-                parts.push(format!("{}/s", units::counted(rate(self.rows), "row", "rows")));
+                parts.push(format!("{}/s", units::counted(rate(self.rows), one, many)));
             }
             if let Some((part, whole)) = self.whole()
                 && part > 0
@@ -303,6 +320,9 @@ mod tests {
             line(&glance(2000, 200 << 20, 10)),
             "saving rows: 100% 2,000 rows, 200.0 MiB, 20.0 MiB/s, public.image"
         );
+        let mut objects = glance(3, 0, 0);
+        objects.stage = Stage { phase: Some(Phase::PostData), rows: 5, bytes: 0, ..objects.stage };
+        assert_eq!(line(&objects), "adding indexes: 60% 3 objects, public.image");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::format::digest::RowSum;
 use crate::format::manifest::{Manifest, SchemaObject, Source, Table, TableKind};
-use crate::format::reader::{Archive, PackCache, Section};
+use crate::format::reader::{Archive, Section};
 use crate::format::rows::{self, Bytea};
 use crate::format::sql::{ident, literal, qualified};
 use crate::progress::{Phase, Progress, Quiet};

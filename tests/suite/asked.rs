@@ -1,5 +1,5 @@
-//! The question before a database is replaced, on a terminal. Guards against anything being done
-//! that nobody confirmed, and against a prompt that cannot be left.
+//! The question before a database is replaced or archives are removed, on a terminal. Guards against
+//! anything being done that nobody confirmed, and against a prompt that cannot be left.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -48,6 +48,18 @@ struct Told {
 impl Setting {
     /// Runs `pgark` on a pseudo-terminal, and types this when it has asked.
     fn asked(&self, options: &[&str], question: &str, typed: &[u8]) -> Told {
+        self.asked_while(options, question, typed, || {})
+    }
+
+    /// The same, with something else done before it is typed.
+    fn asked_while(
+        &self,
+        options: &[&str],
+        question: &str,
+        typed: &[u8],
+        meanwhile: impl FnOnce(),
+    ) -> Told {
+        let mut meanwhile = Some(meanwhile);
         let mut line = format!("exec {PGARK}");
         for option in options {
             line.extend([" '", option, "'"]);
@@ -84,6 +96,7 @@ impl Setting {
                 && let Some(stdin) = &mut stdin
                 && !answered
             {
+                meanwhile.take().unwrap()();
                 stdin.write_all(typed).unwrap();
                 answered = true;
             }
@@ -167,4 +180,35 @@ fn the_word_replaces_it() {
         assert_eq!(it.server.psql(&it.name, "SELECT count(*) FROM t"), "10");
         assert_eq!(it.databases().len(), 2);
     }
+}
+
+/// What is removed is what was shown, whatever has come since.
+#[test]
+fn only_what_was_asked_about_is_removed() {
+    let it = setting();
+    let create = |second: u64| {
+        let mut command = it.server.pgark(PGARK);
+        command.args(["create", "test", "--created", &second.to_string()]);
+        ok(command.current_dir(it.dir.path()));
+    };
+    let there = || -> Vec<String> {
+        let names = fs::read_dir(it.dir.path().join("backups")).unwrap();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.ends_with("0.pgark"));
+        names.sort();
+        names
+    };
+    create(1_764_000_000);
+    create(1_764_000_010);
+    let old = there();
+    let prune = ["prune", "test", "--keep-last", "1"];
+    let told = it.asked(&prune, "Type yes:", format!("no{ENTER}").as_bytes());
+    assert_eq!((told.code, there()), (Some(3), old.clone()), "{}", told.screen);
+    let yes = format!("yes{ENTER}");
+    let told = it.asked_while(&prune, "Type yes:", yes.as_bytes(), || create(1_764_000_020));
+    assert_eq!(told.code, Some(0), "{}", told.screen);
+    assert!(told.screen.contains("1 archive of "), "{}", told.screen);
+    let left = there();
+    assert_eq!((left.len(), &left[0]), (2, &old[1]), "{}", told.screen);
 }

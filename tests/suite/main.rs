@@ -46,6 +46,7 @@ mod servers;
 mod stable;
 mod story;
 mod swap;
+mod terminal;
 mod thin;
 mod throwaway;
 mod traps_reading;
