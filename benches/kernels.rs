@@ -93,9 +93,9 @@ fn packing(c: &mut Criterion) {
     ];
     for (name, contents, raw, level) in cases {
         group(c, "packing", raw.len()).bench_function(name, |b| {
-            b.iter(|| object::encode(contents.clone(), black_box(&raw), level));
+            b.iter(|| object::encode(contents.clone(), black_box(raw.clone()), level));
         });
-        let (_, entry) = object::encode(contents, &raw, level);
+        let entry = object::encode(contents, raw.clone(), level).to_vec();
         let head = Head::length(entry.first_chunk().unwrap()).unwrap();
         let (head, body) = (Head::decode(&entry[..head]).unwrap(), &entry[head..]);
         group(c, "unpacking", raw.len()).bench_function(name, |b| {

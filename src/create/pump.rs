@@ -302,25 +302,24 @@ pub(crate) fn compute<T: Send + 'static>(
 
 /// Binary tuples into a batch: the fields of `bytea` columns raw, all others as their text.
 pub(crate) fn tuples(
-    run: &[u8],
+    run: Vec<u8>,
     bytea: &[bool],
     mut builder: BatchBuilder,
 ) -> Result<Batch, BadRun> {
     let columns = u16::try_from(bytea.len()).unwrap_or(u16::MAX);
-    let mut tuples = Tuples::new(run, columns);
+    let mut tuples = Tuples::new(&run, columns);
     let mut fields = Vec::with_capacity(bytea.len());
-    builder.expect(run.len());
-    while tuples.next_into(&mut fields)? {
+    while tuples.next_places(&mut fields)? {
         for (field, bytea) in fields.iter().zip(bytea) {
             match field {
                 None => builder.null(),
-                Some(raw) if *bytea => builder.blob(raw),
-                Some(text) => builder.text(text),
+                Some(place) if *bytea => builder.blob_in(&run, place.clone()),
+                Some(place) => builder.text(run.get(place.clone()).unwrap_or_default()),
             }
         }
         builder.end_row();
     }
-    Ok(builder.finish())
+    Ok(builder.finish_in(run))
 }
 
 /// Reads everything into `sink`, which comes back. On an error every session is dropped and the
@@ -534,7 +533,7 @@ async fn read_part(
             feed.run(permit, length, move || Ok(Batch::from_copy_text(run)?))?;
         } else {
             let (bytea, builder) = (Arc::clone(&bytea), feed.mode().builder());
-            feed.run(permit, length, move || tuples(&run, &bytea, builder))?;
+            feed.run(permit, length, move || tuples(run, &bytea, builder))?;
         }
     }
     Ok(())

@@ -187,6 +187,16 @@ impl BatchBuilder {
 
     /// A `bytea` field of any length.
     pub fn blob(&mut self, bytes: &[u8]) {
+        self.bytea(bytes, None);
+    }
+
+    /// A `bytea` field whose bytes stand at this place of the run that [`BatchBuilder::finish_in`]
+    /// will be given. All blobs of a batch are given like this, or none.
+    pub fn blob_in(&mut self, run: &[u8], place: Range<usize>) {
+        self.bytea(run.get(place.clone()).unwrap_or_default(), Some(place.start));
+    }
+
+    fn bytea(&mut self, bytes: &[u8], at: Option<usize>) {
         self.begin_field();
         if bytes.len() <= INLINE_BYTEA {
             rows::inline_bytea(&mut self.batch.text, bytes);
@@ -194,7 +204,7 @@ impl BatchBuilder {
         }
         let digest = Digest::of(bytes);
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.refer(BlobRef { digest, length }, Some(bytes));
+        self.refer(BlobRef { digest, length }, Some((bytes, at)));
     }
 
     /// A `bytea` field whose bytes the writer was already given.
@@ -203,17 +213,21 @@ impl BatchBuilder {
         self.refer(blob, None);
     }
 
-    fn refer(&mut self, blob: BlobRef, bytes: Option<&[u8]>) {
+    fn refer(&mut self, blob: BlobRef, bytes: Option<(&[u8], Option<usize>)>) {
         let at = self.batch.text.len();
         blob.write(&mut self.batch.text);
         self.row_weight = self.row_weight.saturating_add(chunking::list_weight(blob.length));
         let Some(known) = &self.known else { return };
         let mut chunks = Vec::new();
-        let many = bytes.is_some_and(|bytes| bytes.len() > chunking::WHOLE);
+        let many = bytes.is_some_and(|(bytes, _)| bytes.len() > chunking::WHOLE);
         let skip = self.in_batch.contains(&blob.digest) || many && known.contains(&blob);
-        if let Some(bytes) = bytes.filter(|_| !skip) {
+        if let Some((bytes, at)) = bytes.filter(|_| !skip) {
             self.in_batch.insert(blob.digest);
-            cut(bytes, blob.digest, &mut self.data, &mut chunks);
+            let start = at.unwrap_or_else(|| {
+                self.data.extend_from_slice(bytes);
+                self.data.len() - bytes.len()
+            });
+            cut(bytes, blob.digest, start, &mut chunks);
         }
         self.batch.blobs.push(NewBlob { at, blob, chunks });
     }
@@ -240,14 +254,20 @@ impl BatchBuilder {
         self.batch.data = Arc::new(self.data);
         self.batch
     }
+
+    /// The rows that were ended, their blobs in the run that they came in, which is kept if they are.
+    pub fn finish_in(mut self, run: Vec<u8>) -> Batch {
+        if self.known.is_some() && !self.batch.blobs.is_empty() {
+            self.data = run;
+        }
+        self.finish()
+    }
 }
 
-fn cut(bytes: &[u8], digest: Digest, data: &mut Vec<u8>, chunks: &mut Vec<NewChunk>) {
-    let start = data.len();
-    data.extend_from_slice(bytes);
+/// Cuts a blob that begins at `at` of what the batch holds.
+fn cut(bytes: &[u8], digest: Digest, mut at: usize, chunks: &mut Vec<NewChunk>) {
     let mut cutter = chunking::Cutter::new(bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     let mut rest = bytes;
-    let mut at = start;
     while !rest.is_empty() {
         let cut = cutter.next(rest);
         let (chunk, after) = rest.split_at_checked(cut.length).unwrap_or((rest, &[]));

@@ -1,12 +1,14 @@
 //! Single entries of an archive: their headers, bodies, and the objects that they are (spec sections 4
 //! and 8).
 
+use std::borrow::Cow;
 use std::io;
 
 use super::digest::Digest;
 use super::index::EntryRecord;
 use super::limits::BLOCK;
-use super::object::{self, HEAD_FIXED, Head, ObjectError};
+use super::object::{self, Body, HEAD_FIXED, Head, ObjectError};
+use super::raw;
 use super::reader::ReadError;
 use super::ustar;
 use crate::io::{ReadAt, with_scratch};
@@ -66,16 +68,37 @@ pub fn read_object(
         check_header(file, entry, created)?;
     }
     let head = read_head(file, entry)?;
-    let wrong = |problem| ReadError::Object { entry: entry.name(), problem };
-    let head_length = entry.length - head.body_length;
-    let length = usize::try_from(head.body_length)
-        .map_err(|_| wrong(ObjectError::Head("longer than memory")))?;
-    let raw = with_scratch(length, |body| {
-        file.read_exact_at(body, entry.offset + head_length)
-            .map_err(|source| io_at(entry, source))?;
-        object::decode_body(&head, body).map_err(wrong)
-    })?;
+    let raw = with_raw(file, entry, &head, |raw| raw.map(Cow::into_owned))?;
     Ok((head, raw))
+}
+
+/// Gives `take` the raw bytes of an object whose head is known, or why there are none: the body's own
+/// digest or framing is proven. What is stored as it is comes in a buffer that is there already.
+pub fn with_raw<T>(
+    file: &dyn ReadAt,
+    entry: &EntryRecord,
+    head: &Head,
+    take: impl FnOnce(Result<Cow<'_, [u8]>, ReadError>) -> T,
+) -> T {
+    let wrong = |problem| ReadError::Object { entry: entry.name(), problem };
+    let lengths = usize::try_from(head.body_length).ok().zip(usize::try_from(head.raw_length).ok());
+    let start = entry.length.checked_sub(head.body_length);
+    let (Some((length, raw_length)), Some(start)) = (lengths, start) else {
+        return take(Err(wrong(ObjectError::Head("longer than memory"))));
+    };
+    let at = entry.offset.saturating_add(start);
+    if head.body == Body::Raw {
+        return with_scratch(raw_length, |raw| match raw::read(file, at, raw) {
+            Ok(true) => take(Ok(Cow::Borrowed(raw))),
+            Ok(false) => take(Err(wrong(ObjectError::Framing))),
+            Err(source) => take(Err(io_at(entry, source))),
+        });
+    }
+    let raw = with_scratch(length, |body| {
+        file.read_exact_at(body, at).map_err(|source| io_at(entry, source))?;
+        object::decode_body(head, body).map_err(wrong)
+    });
+    take(raw.map(Cow::Owned))
 }
 
 /// An object's head, of the digest that is its name and of the kind and length the index says.

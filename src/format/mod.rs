@@ -14,6 +14,7 @@ pub mod object;
 mod output;
 pub mod parity;
 pub mod properties;
+pub mod raw;
 pub mod reader;
 pub mod rows;
 pub mod rules;

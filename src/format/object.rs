@@ -1,11 +1,14 @@
 //! Objects: packs and segments (spec section 8). A head that names everything in it, in a zstd
 //! skippable frame, then the body as one zstd frame, so that `zstd -d` gives the raw bytes.
 
+use std::io::IoSlice;
+
 use super::digest::Digest;
 use super::limits::{
     CHUNK, PACK_CHUNKS, PACK_RAW, SEGMENT_BLOB_CHUNKS, SEGMENT_BLOBS, SEGMENT_RAW,
 };
 use super::manifest::Name;
+use super::raw;
 use super::ustar::EntryKind;
 
 const SKIPPABLE: [u8; 4] = 0x184D_2A5B_u32.to_le_bytes();
@@ -22,15 +25,11 @@ pub const BLOB_RECORD: usize = 44;
 pub const HEAD_MAX: u64 = 64 << 20;
 /// The longest label: two names of at most 255 bytes and the zero between them.
 pub const LABEL: usize = 511;
-/// Raw bytes of a block of a body that is stored as it is.
-pub const RAW_BLOCK: usize = 128 << 10;
-/// Frame header of such a body: magic, descriptor, window of 128 KiB, content size.
-const RAW_HEADER: usize = 14;
 
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body {
-    /// A zstd frame of raw blocks of [`RAW_BLOCK`] bytes.
+    /// A zstd frame of raw blocks: [`super::raw`].
     Raw,
     /// Any single zstd frame; its digest is in the head.
     Zstd(Digest),
@@ -270,11 +269,11 @@ impl Head {
             return Err(wrong("fields that do not go together"));
         }
         match self.body {
-            Body::Raw if self.body_length != raw_body_length(self.raw_length) => {
+            Body::Raw if self.body_length != raw::body_length(self.raw_length) => {
                 Err(wrong("a raw body of another length than its chunks make"))
             }
             // A body is compressed only where that makes it shorter.
-            Body::Zstd(_) if self.body_length >= raw_body_length(self.raw_length) => {
+            Body::Zstd(_) if self.body_length >= raw::body_length(self.raw_length) => {
                 Err(wrong("a compressed body longer than a raw one"))
             }
             _ => Ok(()),
@@ -320,72 +319,6 @@ impl Fields<'_> {
     }
 }
 
-/// Length of the raw body of so many bytes.
-pub fn raw_body_length(raw: u64) -> u64 {
-    let block = 128 << 10;
-    raw + 3 * raw.div_ceil(block).max(1) + 14
-}
-
-/// Where byte `at` of the raw bytes is in a raw body.
-pub fn raw_position(at: u64) -> u64 {
-    14 + at + 3 * (at / (128 << 10) + 1)
-}
-
-fn raw_header(raw: u64) -> [u8; RAW_HEADER] {
-    let mut out = [0; RAW_HEADER];
-    let parts: [&[u8]; 3] = [&[0x28, 0xB5, 0x2F, 0xFD], &[0xC0, 0x38], &raw.to_le_bytes()];
-    for (to, from) in out.iter_mut().zip(parts.concat()) {
-        *to = from;
-    }
-    out
-}
-
-fn block_header(length: usize, last: bool) -> [u8; 3] {
-    let word = u32::try_from(length).unwrap_or(0) << 3 | u32::from(last);
-    let [a, b, c, _] = word.to_le_bytes();
-    [a, b, c]
-}
-
-/// Appends the raw body of `raw`.
-pub fn write_raw_body(out: &mut Vec<u8>, raw: &[u8]) {
-    out.extend_from_slice(&raw_header(u64::try_from(raw.len()).unwrap_or(u64::MAX)));
-    let mut rest = raw;
-    loop {
-        let (block, after) = rest.split_at(rest.len().min(RAW_BLOCK));
-        out.extend_from_slice(&block_header(block.len(), after.is_empty()));
-        out.extend_from_slice(block);
-        rest = after;
-        if rest.is_empty() {
-            return;
-        }
-    }
-}
-
-/// Takes the framing out of a raw body, requiring it to be the one there is.
-///
-/// # Errors
-/// [`ObjectError::Framing`].
-pub fn read_raw_body(body: &[u8], raw: u64) -> Result<Vec<u8>, ObjectError> {
-    let framing = ObjectError::Framing;
-    let mut rest = body.strip_prefix(&raw_header(raw)).ok_or(framing.clone())?;
-    let mut left = usize::try_from(raw).map_err(|_| framing.clone())?;
-    let mut out = Vec::with_capacity(left.min(body.len()));
-    loop {
-        let block = left.min(RAW_BLOCK);
-        let (header, after) = rest.split_first_chunk::<3>().ok_or(framing.clone())?;
-        if *header != block_header(block, block == left) {
-            return Err(framing);
-        }
-        let (data, after) = after.split_at_checked(block).ok_or(framing.clone())?;
-        out.extend_from_slice(data);
-        left -= block;
-        rest = after;
-        if left == 0 {
-            return if rest.is_empty() { Ok(out) } else { Err(framing) };
-        }
-    }
-}
-
 /// The raw bytes of a body whose head is trusted. Compressed bytes are held against their digest
 /// first; chunks are the caller's to check.
 ///
@@ -393,7 +326,7 @@ pub fn read_raw_body(body: &[u8], raw: u64) -> Result<Vec<u8>, ObjectError> {
 /// [`ObjectError::Body`], [`ObjectError::Framing`] or [`ObjectError::Decode`].
 pub fn decode_body(head: &Head, body: &[u8]) -> Result<Vec<u8>, ObjectError> {
     match head.body {
-        Body::Raw => read_raw_body(body, head.raw_length),
+        Body::Raw => raw::strip(body, head.raw_length).ok_or(ObjectError::Framing),
         Body::Zstd(digest) if Digest::of(body) != digest => Err(ObjectError::Body),
         Body::Zstd(_) => decompress(body, head.raw_length),
     }
@@ -404,12 +337,7 @@ pub fn decode_body(head: &Head, body: &[u8]) -> Result<Vec<u8>, ObjectError> {
 pub fn decode_what_is_there(head: &Head, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     match head.body {
-        Body::Raw => {
-            let framed = body.get(raw_header(head.raw_length).len()..).unwrap_or_default();
-            for block in framed.chunks(RAW_BLOCK + 3) {
-                out.extend_from_slice(block.get(3..).unwrap_or_default());
-            }
-        }
+        Body::Raw => raw::strip_what_is_there(body, &mut out),
         Body::Zstd(_) => {
             // What comes out before the decoder stops at damage.
             if let Ok(mut decoder) = zstd::stream::read::Decoder::with_buffer(body)
@@ -473,29 +401,68 @@ pub struct Contents {
     pub blobs: Vec<BlobList>,
 }
 
-/// Encodes an object: the digest that is its name, and the entry's bytes. With a `level` it is
-/// compressed, and stored so where that is shorter; without one it is stored as it is.
-pub fn encode(contents: Contents, raw: &[u8], level: Option<i32>) -> (Digest, Vec<u8>) {
-    let raw_length = u64::try_from(raw.len()).unwrap_or(u64::MAX);
-    let stored = raw_body_length(raw_length);
+/// An object on its way into a file.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The digest of the head: its name.
+    pub name: Digest,
+    /// The head, and a compressed body.
+    bytes: Vec<u8>,
+    /// What is stored as it is.
+    raw: Option<Vec<u8>>,
+}
+
+impl Encoded {
+    /// Bytes of the entry.
+    pub fn length(&self) -> u64 {
+        let body = self.raw.as_ref().map_or(0, |raw| raw::body_length(long(raw)));
+        long(&self.bytes).saturating_add(body)
+    }
+
+    /// Gives the entry's bytes to `write`, in pieces that follow each other.
+    pub fn write_to<T>(&self, write: impl FnOnce(&mut [IoSlice<'_>]) -> T) -> T {
+        let frame = self.raw.as_ref().map(|raw| raw::Frame::new(raw));
+        let mut pieces = vec![IoSlice::new(&self.bytes)];
+        pieces.extend(frame.iter().flat_map(raw::Frame::pieces).map(IoSlice::new));
+        write(&mut pieces)
+    }
+
+    /// The entry's bytes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_to(|pieces| pieces.iter().for_each(|piece| out.extend_from_slice(piece)));
+        out
+    }
+}
+
+fn long(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Encodes an object. With a `level` it is compressed, and stored so where that is shorter; without
+/// one it is stored as it is.
+pub fn encode(contents: Contents, raw: Vec<u8>, level: Option<i32>) -> Encoded {
+    let raw_length = long(&raw);
+    let stored = raw::body_length(raw_length);
     let packed = level
-        .and_then(|level| zstd::bulk::compress(raw, level).ok())
-        .filter(|packed| u64::try_from(packed.len()).is_ok_and(|length| length < stored));
+        .and_then(|level| zstd::bulk::compress(&raw, level).ok())
+        .filter(|packed| long(packed) < stored);
     let (body, body_length) = match &packed {
-        Some(packed) => (Body::Zstd(Digest::of(packed)), u64::try_from(packed.len()).unwrap_or(0)),
+        Some(packed) => (Body::Zstd(Digest::of(packed)), long(packed)),
         None => (Body::Raw, stored),
     };
     let Contents { kind, chunks, rows, label, blobs } = contents;
     let head = Head { kind, body, body_length, raw_length, rows, chunks, label, blobs };
-    let mut out = head.encode();
-    let name = Digest::of(&out);
-    if let Some(packed) = packed {
-        out.extend_from_slice(&packed);
-    } else {
-        out.reserve_exact(usize::try_from(body_length).unwrap_or(0));
-        write_raw_body(&mut out, raw);
-    }
-    (name, out)
+    let mut bytes = head.encode();
+    let name = Digest::of(&bytes);
+    let raw = match packed {
+        Some(packed) => {
+            bytes.extend_from_slice(&packed);
+            None
+        }
+        None => Some(raw),
+    };
+    Encoded { name, bytes, raw }
 }
 
 #[cfg(test)]
@@ -513,12 +480,15 @@ mod tests {
             label: Vec::new(),
             blobs: Vec::new(),
         };
-        encode(contents, raw, level)
+        let encoded = encode(contents, raw.to_vec(), level);
+        let bytes = encoded.to_vec();
+        assert_eq!(encoded.length(), bytes.len() as u64);
+        (encoded.name, bytes)
     }
 
     #[test]
     fn zstd_reads_both_kinds() {
-        for length in [1, RAW_BLOCK - 1, RAW_BLOCK, RAW_BLOCK + 1, 3 * RAW_BLOCK] {
+        for length in [1, raw::BLOCK - 1, raw::BLOCK, raw::BLOCK + 1, 3 * raw::BLOCK] {
             let raw: Vec<u8> = (0..length).map(|n| u8::try_from(n * 7919 % 251).unwrap()).collect();
             for level in [None, Some(3)] {
                 let (name, bytes) = pack(&raw, level);
@@ -531,7 +501,7 @@ mod tests {
                 assert_eq!(decode_body(&head, body).unwrap(), raw);
                 check_chunks(&head, &raw).unwrap();
                 if level.is_none() {
-                    let at = usize::try_from(raw_position(length as u64 - 1)).unwrap();
+                    let at = usize::try_from(raw::position(length as u64 - 1)).unwrap();
                     assert_eq!(body[at], raw[length - 1]);
                 }
             }
@@ -568,7 +538,7 @@ mod tests {
             Contents { kind: EntryKind::Segment, chunks, rows: 1, label: vec![0], blobs }
         };
         let decoded = |blobs| {
-            let (_, bytes) = encode(contents(blobs), b"row\n", None);
+            let bytes = encode(contents(blobs), b"row\n".to_vec(), None).to_vec();
             let length = Head::length(bytes.first_chunk().unwrap())?;
             Head::decode(&bytes[..length])
         };
@@ -580,7 +550,7 @@ mod tests {
         let mut pack = contents(two);
         pack.kind = EntryKind::Pack;
         (pack.rows, pack.label) = (0, Vec::new());
-        let (_, bytes) = encode(pack, b"row\n", None);
+        let bytes = encode(pack, b"row\n".to_vec(), None).to_vec();
         let length = Head::length(bytes.first_chunk().unwrap()).unwrap();
         assert!(matches!(Head::decode(&bytes[..length]), Err(ObjectError::Head(_))));
     }

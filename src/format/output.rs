@@ -2,7 +2,7 @@
 //! their compression finishes.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use super::base::OnBase;
 use super::digest::Digest;
 use super::index::EntryRecord;
 use super::limits::BLOCK;
+use super::object::Encoded;
 use super::parity::{self, Kind, Protection, Windows};
 use super::seal::Place;
 use super::ustar::{self, EntryKind};
@@ -124,6 +125,29 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
+    /// The same for bytes in pieces, whose places are not to be copied together first.
+    fn put_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        if let Some(windows) = &mut self.windows {
+            let mut offset = self.offset;
+            for piece in pieces.iter() {
+                windows.take(piece, offset);
+                offset += u64::try_from(piece.len()).unwrap_or(0);
+            }
+        }
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match self.out.write_vectored(pieces) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.offset += u64::try_from(length).unwrap_or(0);
+        Ok(())
+    }
+
     fn begin(&mut self, name: &str, length: u64) -> io::Result<()> {
         self.put(&ustar::header(name, length, self.created))
     }
@@ -155,7 +179,8 @@ impl<W: Write> Output<W> {
             let head = window.head(Kind::Window, number, self.created, self.offset + 512);
             let block = window.block(&head);
             // Parity is not protected by other parity: it can be made again.
-            self.write_entry(EntryKind::Parity, number, Digest::of(&block), &block)?;
+            let body = &mut [IoSlice::new(&block)];
+            self.write_entry(EntryKind::Parity, number, Digest::of(&block), body)?;
         }
         self.windows = Some(windows);
         Ok(())
@@ -192,9 +217,9 @@ impl<W: Write> Output<W> {
         &mut self,
         kind: EntryKind,
         digest: Digest,
-        body: &[u8],
+        body: &mut [IoSlice<'_>],
     ) -> Result<u32, WriteError> {
-        self.make_room(u64::try_from(body.len()).unwrap_or(u64::MAX))?;
+        self.make_room(length_of(body))?;
         let number = self.write_entry(kind, 0, digest, body)?;
         if self.windows.as_ref().is_some_and(Windows::has_finished) {
             self.close_windows()?;
@@ -207,22 +232,22 @@ impl<W: Write> Output<W> {
         kind: EntryKind,
         parity_number: u32,
         digest: Digest,
-        body: &[u8],
+        body: &mut [IoSlice<'_>],
     ) -> Result<u32, WriteError> {
         let number =
             u32::try_from(self.entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
-        let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let length = length_of(body);
         self.begin(&kind.name(&digest, parity_number), length)?;
         let offset = self.offset;
         self.entries.push(EntryRecord { kind, number: parity_number, offset, length, digest });
-        self.put(body)?;
+        self.put_pieces(body)?;
         self.pad(length)?;
         Ok(number)
     }
 
     /// An entry with a fixed name, before the index.
     pub(super) fn entry(&mut self, kind: EntryKind, body: &[u8]) -> Result<u32, WriteError> {
-        self.digested(kind, Digest::of(body), body)
+        self.digested(kind, Digest::of(body), &mut [IoSlice::new(body)])
     }
 
     /// An entry after the objects, of known length, written by `write`.
@@ -262,6 +287,10 @@ impl<W: Write> Output<W> {
     }
 }
 
+fn length_of(pieces: &[IoSlice<'_>]) -> u64 {
+    pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum()
+}
+
 /// Bytes on their way, and whether the writing end failed.
 #[derive(Default)]
 struct Gate {
@@ -294,7 +323,7 @@ impl Gate {
 
 enum Job {
     Entry(EntryKind, Vec<u8>),
-    Object(EntryKind, usize, Receiver<(Digest, Vec<u8>)>),
+    Object(EntryKind, usize, Receiver<Encoded>),
 }
 
 type Done<W> = Result<(Output<W>, Vec<Home>), WriteError>;
@@ -347,7 +376,7 @@ impl<W: Write + Send + 'static> Queue<W> {
         &mut self,
         kind: EntryKind,
         raw: usize,
-        encode: impl FnOnce() -> (Digest, Vec<u8>) + Send + 'static,
+        encode: impl FnOnce() -> Encoded + Send + 'static,
     ) -> Result<u32, WriteError> {
         // While it is encoded, raw and encoded bytes are both there.
         let bytes = 2 * raw;
@@ -396,14 +425,17 @@ fn write_all<W: Write>(
                 body.len()
             }
             Job::Object(kind, bytes, receive) => {
-                let (digest, body) = receive
+                let object = receive
                     .recv()
                     .map_err(|_| WriteError::Internal("an object could not be encoded"))?;
+                let digest = object.name;
                 // Equal stretches of a table are one object.
                 let home = match (by_name.get(&digest), lent(kind, &digest)) {
                     (Some(home), _) => *home,
                     (None, Some((entry, taken))) => Home::Taken(taken.take(entry)?),
-                    (None, None) => Home::Object(output.digested(kind, digest, &body)?),
+                    (None, None) => {
+                        Home::Object(object.write_to(|body| output.digested(kind, digest, body))?)
+                    }
                 };
                 by_name.insert(digest, home);
                 objects.push(home);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-pub use super::entries::{check_header, read_entry, read_head, read_object};
+pub use super::entries::{check_header, read_entry, read_head, read_object, with_raw};
 
 use super::cbor::{self, CborError};
 use super::digest::Digest;

@@ -237,7 +237,7 @@ impl Store {
         let object = queue.object(EntryKind::Pack, raw.len(), move || {
             let (label, blobs) = (Vec::new(), Vec::new());
             let contents = Contents { kind: EntryKind::Pack, chunks, rows: 0, label, blobs };
-            object::encode(contents, &raw, level)
+            object::encode(contents, raw, level)
         })?;
         for id in ids {
             if let Some(info) = usize::try_from(id).ok().and_then(|id| self.chunks.get_mut(id)) {

@@ -350,7 +350,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             let length = u32::try_from(raw.len()).unwrap_or(u32::MAX);
             let chunks = vec![Chunk { digest: Digest::of(&raw), length }];
             let contents = Contents { kind: EntryKind::Segment, chunks, rows, label, blobs: lists };
-            object::encode(contents, &raw, Some(SEGMENT_LEVEL))
+            object::encode(contents, raw, Some(SEGMENT_LEVEL))
         })?;
         let rows = u32::try_from(rows).map_err(|_| WriteError::TooMany("rows in a segment"))?;
         self.segments.push((object, rows));

@@ -1,6 +1,8 @@
 //! Tuples of binary COPY: pure, without a server. What comes over the wire is not trusted: every
 //! count and every length is checked against the bytes that are there.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// What every binary COPY begins with, before flags and header extension.
@@ -59,18 +61,38 @@ impl<'a> Tuples<'a> {
     /// Puts the fields of the next tuple into `fields`, which is emptied first; NULL is `None`.
     /// False at the end of the run. After an error there is nothing more to be had.
     pub fn next_into(&mut self, fields: &mut Vec<Option<&'a [u8]>>) -> Result<bool, TupleError> {
+        self.next(fields, |bytes, _| bytes)
+    }
+
+    /// The same, as places in the run.
+    pub fn next_places(
+        &mut self,
+        fields: &mut Vec<Option<Range<usize>>>,
+    ) -> Result<bool, TupleError> {
+        self.next(fields, |bytes, at| at..at + bytes.len())
+    }
+
+    fn next<T>(
+        &mut self,
+        fields: &mut Vec<Option<T>>,
+        field: impl Fn(&'a [u8], usize) -> T,
+    ) -> Result<bool, TupleError> {
         fields.clear();
         if self.at >= self.run.len() {
             return Ok(false);
         }
-        let result = self.read(fields);
+        let result = self.read(fields, field);
         if result.is_err() {
             self.at = self.run.len();
         }
         result.map(|()| true)
     }
 
-    fn read(&mut self, fields: &mut Vec<Option<&'a [u8]>>) -> Result<(), TupleError> {
+    fn read<T>(
+        &mut self,
+        fields: &mut Vec<Option<T>>,
+        field: impl Fn(&'a [u8], usize) -> T,
+    ) -> Result<(), TupleError> {
         let start = self.at;
         let found = i16::from_be_bytes(*self.take::<2>()?);
         if u16::try_from(found) != Ok(self.columns) {
@@ -79,8 +101,9 @@ impl<'a> Tuples<'a> {
         for _ in 0..self.columns {
             let at = self.at;
             let length = i32::from_be_bytes(*self.take::<4>()?);
+            let start = self.at;
             fields.push(match usize::try_from(length) {
-                Ok(length) => Some(self.bytes(length)?),
+                Ok(length) => Some(field(self.bytes(length)?, start)),
                 Err(_) if length == -1 => None,
                 Err(_) => return Err(TupleError::Length { at, length }),
             });

@@ -1,6 +1,7 @@
 //! What is stored: the chunks of every pack, the blobs put together from them, and that the index
 //! says the same as the packs.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,10 +15,9 @@ use super::work::{Bits, Counter, workers};
 use super::{Context, VerifyError};
 use crate::format::digest::Digest;
 use crate::format::index::{BlobRecord, EntryRecord, IndexError};
-use crate::format::object::{self, Head};
+use crate::format::object::Head;
 use crate::format::reader::{self, ReadError};
 use crate::format::ustar::{self, EntryKind};
-use crate::io::with_scratch;
 
 /// What is known about everything stored.
 #[derive(Debug)]
@@ -79,24 +79,9 @@ pub(super) fn with_object<T>(
         Err(error) => return take(None, Err(told(&error))),
     };
     let _held = context.gate.enter(head.body_length.saturating_add(head.raw_length));
-    let raw = body(context, entry, &head);
-    match &raw {
+    reader::with_raw(context.file, entry, &head, |raw| match &raw {
         Ok(raw) => take(Some(&head), Ok(raw)),
         Err(error) => take(Some(&head), Err(told(error))),
-    }
-}
-
-fn body(context: &Context<'_>, entry: &EntryRecord, head: &Head) -> Result<Vec<u8>, ReadError> {
-    let wrong = |problem| ReadError::Object { entry: entry.name(), problem };
-    let long = || wrong(object::ObjectError::Head("longer than memory"));
-    let length = usize::try_from(head.body_length).map_err(|_| long())?;
-    let start = entry.length.checked_sub(head.body_length).ok_or_else(long)?;
-    with_scratch(length, |body| {
-        context
-            .file
-            .read_exact_at(body, entry.offset.saturating_add(start))
-            .map_err(|source| ReadError::Io { entry: entry.name(), source })?;
-        object::decode_body(head, body).map_err(wrong)
     })
 }
 
@@ -322,7 +307,8 @@ impl Packs {
         }
         let record = context.index.entry(u64::from(entry)).ok()?;
         let head = reader::read_head(context.file, &record).ok()?;
-        let raw = Arc::new(body(context, &record, &head).ok()?);
+        let raw = reader::with_raw(context.file, &record, &head, |raw| raw.map(Cow::into_owned));
+        let raw = Arc::new(raw.ok()?);
         self.0.push_front((entry, Arc::clone(&raw)));
         self.0.truncate(2);
         Some(raw)

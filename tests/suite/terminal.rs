@@ -7,8 +7,15 @@ use crate::PGARK;
 use crate::support::{Server, bin_dir, ok};
 
 /// The words that a line of progress may begin with.
-const PHASES: [&str; 6] =
-    ["starting", "reading schema", "saving rows", "closing archive", "verifying", "checking keys"];
+const PHASES: [&str; 7] = [
+    "starting",
+    "reading schema",
+    "saving rows",
+    "closing archive",
+    "verifying",
+    "checking images",
+    "checking keys",
+];
 
 /// Runs a line of the shell on a pseudo-terminal of 80 columns; what was written to it.
 fn on_terminal(server: &Server, line: &str) -> String {

@@ -134,7 +134,7 @@ impl Head {
             return Err(HeadError::Digest);
         }
         let count = usize::try_from(layout.data + layout.parity).map_err(|_| HeadError::Fields)?;
-        let (checksums, _) = body.get(FIXED..).unwrap_or_default().as_chunks::<16>();
+        let (checksums, _) = body.get(FIXED..).unwrap_or_default().as_chunks::<8>();
         head.checksums = checksums.get(..count).ok_or(HeadError::Fields)?.to_vec();
         // There is one way to write a head: reserved bytes, padding and the layout are part of it.
         if head.encode() == bytes { Ok(head) } else { Err(HeadError::Fields) }
@@ -142,7 +142,7 @@ impl Head {
 }
 
 fn encoded_length(layout: &Layout) -> u64 {
-    let checksums = 16 * (u64::from(layout.data) + u64::from(layout.parity));
+    let checksums = 8 * (u64::from(layout.data) + u64::from(layout.parity));
     (128 + checksums + 32).next_multiple_of(512)
 }
 
