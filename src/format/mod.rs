@@ -8,6 +8,7 @@ pub mod digest;
 mod entries;
 pub mod index;
 pub mod limits;
+pub mod line_ends;
 pub mod manifest;
 pub mod object;
 mod output;

@@ -15,7 +15,7 @@ use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;
 
 /// Windows of at most 16 KiB.
-const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
+pub(super) const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
 
 pub(super) fn manifest() -> Manifest {
     Manifest {
@@ -62,7 +62,7 @@ pub(super) fn archive_of(created: u64, sizes: &[usize], protection: Option<Prote
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "most callers have made it for this")]
-fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
+pub(super) fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
     mended_from(&bytes)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn verdict(bytes: Vec<u8>) -> Report {
 }
 
 #[track_caller]
-fn repaired(bad: Vec<u8>, good: &[u8], what: &str) {
+pub(super) fn repaired(bad: Vec<u8>, good: &[u8], what: &str) {
     let damaged = bad != good;
     let (report, result) = mended(bad);
     assert!(report.whole, "{what}: {report:#?}");
