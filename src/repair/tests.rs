@@ -43,16 +43,26 @@ pub(super) fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8
 
 /// The same, made at another time.
 pub(super) fn archive_of(created: u64, sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
+    let values = (1..).zip(sizes).map(|(number, size)| noise(*size, number));
+    archive_with(created, values, protection)
+}
+
+/// With these large objects.
+pub(super) fn archive_with(
+    created: u64,
+    values: impl Iterator<Item = Vec<u8>>,
+    protection: Option<Protection>,
+) -> Vec<u8> {
     let options = WriterOptions { created, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
     writer.schema(b"", b"", &manifest()).unwrap();
     writer.begin_table(None::<&Name>).unwrap();
-    for (number, size) in (1_u64..).zip(sizes) {
+    for (number, value) in (1_u64..).zip(values) {
         let mut builder = BatchBuilder::new(writer.known());
         for text in [number.to_string().as_bytes(), b"postgres", b"\\N", b"\\N"] {
             builder.text(text);
         }
-        builder.blob(&noise(*size, number));
+        builder.blob(&value);
         builder.end_row();
         writer.batch(&builder.finish()).unwrap();
     }

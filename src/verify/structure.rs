@@ -189,6 +189,10 @@ pub(super) fn read_finding(file: &dyn ReadAt, entry: &EntryRecord, error: &ReadE
         ReadError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
             (Code::MissingEntry, "lies beyond the end of the file".to_owned())
         }
+        // Of a base that the manifest does not name: the medium is not to blame.
+        ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (Code::MissingEntry, source.to_string())
+        }
         ReadError::Io { source, .. } => (Code::Unreadable, source.to_string()),
         ReadError::Header(_) => (Code::HeaderMismatch, "its tar header is damaged".to_owned()),
         ReadError::Digest(_) => (Code::EntryDigest, "it does not match its digest".to_owned()),

@@ -10,7 +10,9 @@ use crate::format::parity::{MAGIC, Protection};
 use crate::format::reader::Archive;
 use crate::format::ustar::EntryKind;
 use crate::repair::salvage::salvage;
-use crate::repair::tests::{SMALL, archive, archive_of, mended, noise, repaired, verdict};
+use crate::repair::tests::{
+    SMALL, archive, archive_of, archive_with, mended, noise, repaired, verdict,
+};
 use crate::repair::tests_salvage::all_rows;
 
 const LENGTHS: [usize; 7] = [1, 7, 511, 512, 513, 4096, 100_000];
@@ -163,9 +165,7 @@ fn several_cuts() {
 /// belongs.
 #[test]
 fn several_cuts_in_one_window() {
-    let plain = |id: usize| (vec![4_000_000, 4_100_000, 3_000_000, 600_000], id);
-    let (sizes, _) = plain(0);
-    let good = archive(&sizes, Some(Protection::default()));
+    let good = archive(&[4_000_000, 4_100_000, 3_000_000, 600_000], Some(Protection::default()));
     let pack = pack(&good);
     // In different entries: tar headers say it.
     let mut bad = good.clone();
@@ -185,6 +185,22 @@ fn several_cuts_in_one_window() {
         bad = put_in(&bad, at, 3);
     }
     repaired(bad, &good, "three cuts close to each other");
+}
+
+/// Where nothing is stored as it is there is no framing: tar headers alone say it.
+#[test]
+fn several_cuts_in_compressed_packs() {
+    let letters = |seed| noise(4_100_000, seed).iter().map(|byte| b'a' + byte % 16).collect();
+    let good = archive_with(1_700_000_000, (1..5).map(letters), Some(Protection::default()));
+    let headers: Vec<usize> =
+        (0..good.len()).step_by(512).filter(|at| good[*at..].starts_with(b"objects/")).collect();
+    let [.., one, two, _] = headers[..] else { panic!("{headers:?}") };
+    assert!(two - one > 1_500_000);
+    let cuts = [(two + 900_000, 100_000), (one + 700_000, 50_013)];
+    let more = cuts.iter().fold(good.clone(), |bad, (at, length)| put_in(&bad, *at, *length));
+    repaired(more, &good, "put in");
+    let other = put_in(&taken_out(&good, two + 900_000, 60_000), one + 700_000, 50_013);
+    repaired(other, &good, "taken out, and put in before");
 }
 
 /// A file that was sent as text.
