@@ -332,7 +332,7 @@ fn salvaged(bad: Vec<u8>) -> Option<Report> {
     let mut out: File = tempfile::tempfile().expect("a scratch file");
     let source: Arc<dyn ReadAt> = Arc::new(bad);
     let copy = out.try_clone().expect("a scratch file");
-    match repair::salvage(&source, copy, 1 << 20, &Silent) {
+    match repair::salvage(&source, &|_| Vec::new(), copy, 1 << 20, &Silent) {
         Ok(_) => {
             let mut bytes = Vec::new();
             out.rewind().and_then(|()| out.read_to_end(&mut bytes)).expect("a scratch file");

@@ -438,6 +438,11 @@ def read_seal(source, findings):
     if not good:
         if any(seal.magic == SEAL_MAGIC for seal in seals):
             raise Damage("E104", "both copies of the seal are damaged")
+        end = b"" if source.unpacked else source.read("seal", max(0, source.length - 8192), 0,
+                                                      min(8192, source.length))
+        if re.search(rb"PGARK SEAL(\r?\r\n\x1a\r\n|\n\x1a\n)", end):
+            raise Damage("E104", "the ends of lines were changed, as a transfer in text mode does: "
+                                 "copy it again, in binary mode")
         raise Damage("E002", "no seal at the end: not a pgark archive, or its end is missing")
     seal = good[0]
     if seal.version != 1:
@@ -770,6 +775,11 @@ class Archive:
 
     def segments(self, name, data):
         """The row text of each segment; a Damage in place of one that is lost."""
+        for part in self.parts(name, data):
+            yield part if isinstance(part, Damage) else part[2]
+
+    def parts(self, name, data):
+        """Of each segment its entry, its head and its row text; a Damage if it is lost."""
         label = b"\0" if name is None else ("%s\0%s" % name).encode("utf-8")
         first, count = field(data, "first_segment", int), field(data, "segments", int)
         for number in range(first, first + count):
@@ -789,7 +799,7 @@ class Archive:
             except Damage as damage:
                 yield damage
             else:
-                yield text
+                yield entry, head, text
 
     def listed(self, entry, head):
         """The blobs of many chunks in a segment's head are those of the index."""
@@ -849,6 +859,14 @@ def fields_of(row, columns):
     if b"\\" in row:
         check_escapes(row)
     return fields
+
+
+def is_utf8(data):
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def shown(name):
@@ -1044,9 +1062,29 @@ class Checker:
                 at += item["length"]
             if at != lengths.get(kind, 0):
                 self.findings.add("E501", "the objects of %s do not cover it" % FIXED[kind])
+            self.statements(kind, name)
             if archive.manifest["schema"].get(name + "_digest") != digests.get(kind):
                 self.findings.add("E206", "manifest.cbor: another digest of %s than the index's"
                                   % FIXED[kind])
+
+    def statements(self, kind, name):
+        """Each statement is UTF-8, unless the database has no encoding."""
+        archive = self.archive
+        if archive.encoding == "SQL_ASCII":
+            return
+        try:
+            entry = next((entry for entry in map(archive.entry, range(
+                min(archive.counts["entries"], 64))) if entry.kind == kind), None)
+            if entry is None or entry.length > SCHEMA_MAX:
+                return
+            text = archive.body(entry, 0, entry.length)
+        except Damage:
+            return  # It is told where entries are checked.
+        for item in archive.manifest["schema"][name]:
+            at, length = field(item, "offset", int), field(item, "length", int)
+            if at >= 0 <= length and not is_utf8(text[at:at + length]):
+                self.findings.add("E502", "%s: the statements of %s are not UTF-8"
+                                  % (FIXED[kind], " ".join(field(item, "name", str).split())))
 
     def catalog(self, entry):
         """The catalog is the manifest without what was not known before the rows."""
@@ -1099,14 +1137,19 @@ class Checker:
         rows = total = size = blobs = blob_bytes = 0
         binary = [at for at, (_, is_binary) in enumerate(columns) if is_binary]
         whole, known = True, collections.OrderedDict()
-        for text in self.archive.segments(name, data):
-            if isinstance(text, Damage):
-                self.tell(text, where)
+        any_bytes = self.archive.encoding == "SQL_ASCII"
+        for part in self.archive.parts(name, data):
+            if isinstance(part, Damage):
+                self.tell(part, where)
                 whole = False
                 continue
+            entry, head, text = part
             size += len(text)
+            valid, of_many, readable = any_bytes or is_utf8(text), set(), True
             for row in text[:-1].split(b"\n"):
                 rows += 1
+                if not valid and not is_utf8(row):
+                    self.findings.add("E403", "%srow %d: text that is not UTF-8" % (where, rows))
                 total += int.from_bytes(sha256(row), "little")
                 try:
                     parts = fields_of(row, columns)
@@ -1118,11 +1161,18 @@ class Checker:
                         blob_bytes += found[1]
                         if found not in known:
                             self.resolves(*found)
-                            known[found] = True
-                            if len(known) > 100000:
-                                known.popitem(last=False)
+                            # Whether it has many chunks, and so stands in the head.
+                            known[found] = self.archive.find("blobs", found[0]) is not None
+                        if known[found]:
+                            of_many.add(found[0])
+                        if len(known) > 100000:
+                            known.popitem(last=False)
                 except Damage as damage:
                     self.tell(damage, "%srow %d: " % (where, rows))
+                    readable = False
+            if readable and of_many != {digest for digest, _, _ in head.blobs}:
+                self.findings.add("E315", "%s%s: its head lists other values than its rows refer to"
+                                  % (where, entry.name))
         if not whole:
             return
         digest = (total % (1 << 256)).to_bytes(32, "little")

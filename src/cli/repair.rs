@@ -70,6 +70,9 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
             ),
         };
         _ = writeln!(out, "{file}: {verdict} {written}");
+        for what in done.salvaged.iter().flat_map(|salvage| &salvage.bases) {
+            _ = writeln!(out, "  {what}");
+        }
         for lost in done.salvaged.iter().flat_map(|salvage| &salvage.lost).take(SHOWN) {
             let rows = match lost.rows {
                 1 => format!("row {}", lost.row),

@@ -9,6 +9,7 @@ mod entries;
 pub mod index;
 pub mod keywords;
 pub mod limits;
+pub mod line_ends;
 pub mod manifest;
 pub mod object;
 mod output;

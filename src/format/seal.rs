@@ -11,7 +11,8 @@ pub const LENGTH: usize = 2 * COPY;
 /// From the seal's header to the end of the file: header, body, two zero blocks.
 pub const TAIL: usize = BLOCK + LENGTH + 2 * BLOCK;
 
-const MAGIC: &[u8; 16] = b"PGARK SEAL\r\n\x1a\n\0\0";
+/// What a copy begins with.
+pub const MAGIC: &[u8; 16] = b"PGARK SEAL\r\n\x1a\n\0\0";
 /// The seal's own version.
 pub const VERSION: u32 = 1;
 const DIGEST_AT: usize = COPY - 32;

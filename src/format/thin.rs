@@ -170,7 +170,18 @@ pub fn join(own: Arc<dyn ReadAt>, near: Option<&Path>, given: &[PathBuf]) -> Arc
     if manifest.bases.is_empty() {
         return own;
     }
-    let wanted = manifest.bases.get(..BASES).unwrap_or(&manifest.bases);
+    Arc::new(Joined::new(own, find(&manifest.bases, near, given)))
+}
+
+/// Looks for bases: among `given`, and in the folder `near`. In their order; None for one that is not
+/// found. A file that was given and is none of those that are wanted stands in the place of one that
+/// is not found: [`has`] tells it from that, and what it holds proves itself by its digests.
+pub fn find(
+    wanted: &[Base],
+    near: Option<&Path>,
+    given: &[PathBuf],
+) -> Vec<Option<Arc<dyn ReadAt>>> {
+    let wanted = wanted.get(..BASES).unwrap_or(wanted);
     let mut found: Vec<Option<Arc<dyn ReadAt>>> = wanted.iter().map(|_| None).collect();
     let mut strangers = Vec::new();
     for path in given {
@@ -186,13 +197,14 @@ pub fn join(own: Arc<dyn ReadAt>, near: Option<&Path>, given: &[PathBuf]) -> Arc
             attach(&file, wanted, &mut found);
         }
     }
-    // What was given and is not what is needed: so that it can be said.
-    let lacking =
-        found.iter_mut().zip(wanted).filter(|(place, base)| place.is_none() && base.objects > 0);
-    for ((place, _), file) in lacking.zip(strangers) {
+    // Of which nothing is taken, or as far as a catalog knows, come last.
+    let mut lacking: Vec<_> =
+        found.iter_mut().zip(wanted).filter(|(place, _)| place.is_none()).collect();
+    lacking.sort_by_key(|(_, base)| base.objects == 0);
+    for ((place, _), file) in lacking.into_iter().zip(strangers) {
         *place = DiskFile::open(&file).ok().map(|file| Arc::new(file) as Arc<dyn ReadAt>);
     }
-    Arc::new(Joined::new(own, found))
+    found
 }
 
 /// Takes a file for the base that it is, if it is one that is wanted.

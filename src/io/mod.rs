@@ -100,6 +100,21 @@ impl ReadAt for DiskFile {
     }
 }
 
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+    fn holds(&self, offset: u64, length: u64) -> bool {
+        (**self).holds(offset, length)
+    }
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+    fn as_file(&self) -> Option<&File> {
+        (**self).as_file()
+    }
+}
+
 impl ReadAt for Vec<u8> {
     fn len(&self) -> u64 {
         u64::try_from(self.len()).unwrap_or(u64::MAX)

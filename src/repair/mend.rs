@@ -5,11 +5,13 @@ use std::io;
 
 use sha2::{Digest as _, Sha256};
 
+use super::realign::{self, Moved, Realigned, Text, Undone};
 use super::scan::{self, Scan};
 use super::{REPORT_VERSION, RepairError, RepairReport, Stretch, Target};
 use crate::format::digest::Digest;
 use crate::format::index::EntryRecord;
 use crate::format::limits::BLOCK;
+use crate::format::line_ends::Change;
 use crate::format::parity::{self, Head, Kind, Protection, Windows, checksum, reconstruct};
 use crate::format::reader::{self, Tail};
 use crate::format::seal::{self, Place, Seal};
@@ -17,12 +19,83 @@ use crate::format::ustar::{self, EntryKind};
 use crate::io::ReadAt;
 use crate::progress::Progress;
 
-/// Mends `file` into `target`. Memory: one window, its parity, and a little.
+/// Mends `file` into `target`. Where that does not make it whole, and bytes were put into the file or
+/// taken out of it, or its line ends changed, these are moved back first. Memory: two windows, their
+/// parity, the heads of all, and a little.
 ///
 /// # Errors
 /// [`RepairError`] if `target` fails or the person wants it to stop; damage beyond repair is in
 /// the report, which says too whether `target` is whole.
 pub fn mend(
+    file: &dyn ReadAt,
+    target: &mut dyn Target,
+    progress: &dyn Progress,
+) -> Result<RepairReport, RepairError> {
+    let mut report = as_it_stands(file, target, progress)?;
+    if !report.whole {
+        report = match realign::text(file, progress)? {
+            Text::No => moved_back(file, report, target, progress)?,
+            Text::Undo(lines) => {
+                let added = lines.added;
+                let view = Undone::new(file, lines);
+                let report = as_it_stands(&view, target, progress)?;
+                let mut report = match report.whole {
+                    true => report,
+                    false => moved_back(&view, report, target, progress)?,
+                };
+                let what = Change::Returned.what();
+                let what = format!("{what}, as a transfer in text mode does: {added} taken out");
+                report.repaired.push(Stretch { offset: 0, length: report.bytes, what });
+                report
+            }
+            Text::Lost(change) => {
+                let mut report = moved_back(file, report, target, progress)?;
+                let what = change.what();
+                let what = format!("{what}, as a transfer in text mode does: {AGAIN}");
+                report.beyond.push(Stretch { offset: 0, length: 0, what });
+                report
+            }
+        };
+    }
+    report.bytes_before = file.len();
+    if report.whole {
+        target.set_len(report.bytes)?;
+    }
+    report.repaired.sort_by_key(|stretch| stretch.offset);
+    report.beyond.sort_by_key(|stretch| stretch.offset);
+    Ok(report)
+}
+
+/// What to do about a file that was sent as text.
+const AGAIN: &str = "copy the file once more, in binary mode";
+
+/// Mends a file in which bytes may stand elsewhere than they did; `report` says what came of it as it
+/// stands.
+fn moved_back(
+    file: &dyn ReadAt,
+    mut report: RepairReport,
+    target: &mut dyn Target,
+    progress: &dyn Progress,
+) -> Result<RepairReport, RepairError> {
+    match realign::find(file, progress)? {
+        Moved::No => {}
+        Moved::Unclear => {
+            let what = "bytes were put in or taken out, and there is more than one archive in the \
+                        file: which one it is cannot be told";
+            report.beyond.push(Stretch { offset: 0, length: 0, what: what.into() });
+            report.whole = false;
+        }
+        Moved::As(map) => {
+            let told = map.told().to_vec();
+            report = as_it_stands(&Realigned::new(file, map), target, progress)?;
+            report.repaired.extend(told);
+        }
+    }
+    Ok(report)
+}
+
+/// Mends a file in which every byte that is right stands where it was written.
+fn as_it_stands(
     file: &dyn ReadAt,
     target: &mut dyn Target,
     progress: &dyn Progress,
@@ -37,8 +110,6 @@ pub fn mend(
     let scan = scan::scan(file, progress)?;
     mending.all(&scan)?;
     let mut report = mending.report;
-    report.repaired.sort_by_key(|stretch| stretch.offset);
-    report.beyond.sort_by_key(|stretch| stretch.offset);
     report.whole = report.beyond.is_empty();
     Ok(report)
 }

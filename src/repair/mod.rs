@@ -5,6 +5,7 @@
 //! is made again. The result is verified like any archive before it gets its name.
 
 mod mend;
+mod realign;
 mod rebuild;
 mod salvage;
 mod scan;
@@ -14,6 +15,8 @@ mod whole;
 mod tests;
 #[cfg(test)]
 mod tests_salvage;
+#[cfg(test)]
+mod tests_thin;
 
 use std::fs::File;
 use std::io;
@@ -22,13 +25,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::format::manifest::Base;
 use crate::format::thin;
 use crate::io::{AtomicFile, DiskFile, ReadAt};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
 pub use mend::mend;
-pub use salvage::{LostRows, Salvage, salvage};
+pub use salvage::{Find, LostRows, Salvage, salvage};
 
 /// Version of the report's fields, for those who read it as JSON.
 pub const REPORT_VERSION: u32 = 1;
@@ -106,6 +110,11 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What the system says; `UnexpectedEof` past the end.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Ends it at `length`: what was written behind that on the way is no part of the result.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_len(&mut self, length: u64) -> io::Result<()>;
     /// The file to map, where there is one.
     fn as_file(&self) -> Option<&File> {
         None
@@ -118,6 +127,9 @@ impl Target for File {
     }
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(self, bytes, offset)
+    }
+    fn set_len(&mut self, length: u64) -> io::Result<()> {
+        File::set_len(self, length)
     }
     fn as_file(&self) -> Option<&File> {
         Some(self)
@@ -138,6 +150,10 @@ impl Target for Vec<u8> {
     }
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         ReadAt::read_exact_at(self, bytes, offset)
+    }
+    fn set_len(&mut self, length: u64) -> io::Result<()> {
+        self.resize(usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?, 0);
+        Ok(())
     }
 }
 
@@ -187,7 +203,7 @@ pub fn run(options: &RepairOptions, progress: &dyn Progress) -> Result<Repaired,
             // Where the seal could be made again, the mended file is the better source.
             let mended = report.bytes > 0;
             let source = if mended { DiskFile::open(output.partial_path())? } else { file };
-            let source = thin::join(Arc::new(source), near(options).as_deref(), &options.bases);
+            let source: Arc<dyn ReadAt> = Arc::new(source);
             return salvaged(options, report, &source, progress);
         }
         return Ok(Repaired { report, verified: None, salvaged: None });
@@ -237,7 +253,9 @@ fn salvaged(
 ) -> Result<Repaired, RepairError> {
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
-    let salvage = salvage(source, file, options.memory, progress)?;
+    let near = near(options);
+    let bases = |wanted: &[Base]| thin::find(wanted, near.as_deref(), &options.bases);
+    let salvage = salvage(source, &bases, file, options.memory, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

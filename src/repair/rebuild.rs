@@ -2,24 +2,27 @@
 //!
 //! Headers are found by scanning, for one that is damaged would end a walk. The catalog says which
 //! tables there were, the heads of objects say what they hold (spec sections 7.4 and 8.1): from them
-//! an index is made. Nothing is believed without its digest.
+//! an index is made. Nothing is believed without its digest. What a thin archive took from its bases
+//! only its index said; values that rows in the file refer to are found in the bases by their digests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::RepairError;
-use super::scan::{READ, SECTOR, read};
+use super::realign::{self, Header};
+use super::salvage::Find;
 use super::whole::Padded;
+use super::{RepairError, whole};
 use crate::format::digest::Digest;
 use crate::format::index::{
     BlobRecord, ChunkRecord, EntryRecord, Index, IndexBytes, Records, SegmentRecord,
 };
-use crate::format::limits::{BLOCK, ENTRY, MANIFEST, SCHEMA_SQL};
-use crate::format::manifest::{Manifest, TableData, TableKind};
+use crate::format::limits::{MANIFEST, SCHEMA_SQL};
+use crate::format::manifest::{Base, Manifest, TableData, TableKind};
 use crate::format::object::{self, BlobList};
 use crate::format::reader::{self, Archive};
 use crate::format::seal::Seal;
-use crate::format::ustar::{self, EntryKind};
+use crate::format::thin::{BaseFault, Joined};
+use crate::format::ustar::EntryKind;
 use crate::io::ReadAt;
 use crate::progress::Progress;
 
@@ -29,6 +32,10 @@ pub(super) struct Rebuilt {
     pub(super) archive: Archive,
     /// Whether the file had parity.
     pub(super) protected: bool,
+    /// Its bases, as far as they are there.
+    pub(super) lenders: Vec<Archive>,
+    /// What is wrong with its bases.
+    pub(super) lacking: Vec<String>,
 }
 
 /// A header that is as it must be.
@@ -44,6 +51,7 @@ struct Found {
 /// Puts together what is there of an archive whose seal, manifest or index is lost.
 pub(super) fn rebuild(
     file: &Arc<dyn ReadAt>,
+    bases: Find<'_>,
     progress: &dyn Progress,
 ) -> Result<Rebuilt, RepairError> {
     let nothing = |what: &str| RepairError::Nothing(what.into());
@@ -58,17 +66,23 @@ pub(super) fn rebuild(
     let file = &Padded::over(file, ends.max().unwrap_or(0));
     let protected = found.iter().any(|found| found.kind == EntryKind::Parity);
     let mut parts = Parts::default();
-    let mut end = 0;
+    let mut last: Option<(&Found, Option<bool>)> = None;
     for found in found.iter().filter(|found| found.created == created) {
         if progress.interrupted() {
             return Err(RepairError::Interrupted);
         }
-        // What stands in an entry that was taken is not one, whatever it looks like.
-        if found.offset >= end && parts.take(&**file, found, &catalog) {
-            end = found.offset.saturating_add(found.length);
+        // What stands in an entry that is whole is not one, whatever it looks like. In one that is not,
+        // bytes may be missing, and what followed it stand where it should still be.
+        let within = last.as_mut().is_some_and(|(last, whole)| {
+            found.offset < last.end() && *whole.get_or_insert_with(|| is_whole(&**file, last))
+        });
+        if !within && parts.take(&**file, found, &catalog) {
+            last = Some((found, None));
         }
     }
-    let (mut manifest, records) = parts.put_together(catalog);
+    let (lenders, lacking) = lenders(&catalog.bases, bases, progress)?;
+    let file = &join(file, &lenders);
+    let (mut manifest, records) = parts.put_together(catalog, &lenders);
     let mut bytes = Vec::new();
     records.write(&mut bytes)?;
     let index = Index::parse(IndexBytes::Owned(bytes))
@@ -76,41 +90,103 @@ pub(super) fn rebuild(
     manifest.index = index.facts(Digest::default());
     let seal = Seal { total: file.len(), created, ..Seal::default() };
     let archive = Archive::assembled(Arc::clone(file), seal, manifest, index);
-    Ok(Rebuilt { archive, protected })
+    let lenders = lenders.into_iter().flatten().collect();
+    Ok(Rebuilt { archive, protected, lenders, lacking })
 }
 
-/// Every block that is a header, in the order of the file.
+/// The bases of an archive as far as they are there, damaged ones too: whatever is taken from them
+/// proves itself by its digest. And what is wrong with them.
+type Lenders = (Vec<Option<Archive>>, Vec<String>);
+
+fn lenders(
+    wanted: &[Base],
+    bases: Find<'_>,
+    progress: &dyn Progress,
+) -> Result<Lenders, RepairError> {
+    let (mut lenders, mut lacking) = (Vec::new(), Vec::new());
+    let mut found = bases(wanted).into_iter();
+    for base in wanted {
+        let mut fault = None;
+        let lender = match found.next().flatten() {
+            None => {
+                fault = Some(BaseFault::Missing(*base));
+                None
+            }
+            Some(file) => match Archive::from_file(Arc::clone(&file)) {
+                Ok(archive) => {
+                    let digest = archive.seal().manifest.digest;
+                    if digest != base.manifest {
+                        let what = format!("manifest {digest}");
+                        fault = Some(BaseFault::Other { base: *base, what });
+                    }
+                    Some(archive)
+                }
+                Err(error) => {
+                    fault = Some(BaseFault::Other { base: *base, what: error.to_string() });
+                    match rebuild(&file, &|_| Vec::new(), progress) {
+                        Err(RepairError::Interrupted) => return Err(RepairError::Interrupted),
+                        rebuilt => rebuilt.ok().map(|rebuilt| rebuilt.archive),
+                    }
+                }
+            },
+        };
+        lenders.push(lender);
+        lacking.extend(fault.map(|fault| fault.to_string()));
+    }
+    Ok((lenders, lacking))
+}
+
+fn join(file: &Arc<dyn ReadAt>, lenders: &[Option<Archive>]) -> Arc<dyn ReadAt> {
+    if lenders.is_empty() {
+        return Arc::clone(file);
+    }
+    let of = |lender: &Option<Archive>| lender.as_ref().map(|archive| Arc::clone(archive.file()));
+    Arc::new(Joined::new(Arc::clone(file), lenders.iter().map(of).collect()))
+}
+
+/// The chunk of this digest in one of the bases, and the pack that has it, in the joined file.
+fn lent(lenders: &[Option<Archive>], digest: &Digest) -> Option<(EntryRecord, ChunkRecord)> {
+    (1..).zip(lenders).find_map(|(number, lender)| {
+        let index = lender.as_ref()?.index();
+        let (_, chunk) = index.find_chunk(digest)?;
+        // What a base has from its own bases, these have: they are all named here.
+        let pack = index.entry(chunk.entry.into()).ok()?.in_base(number)?;
+        (pack.kind == EntryKind::Pack).then_some((pack, chunk))
+    })
+}
+
+impl Found {
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
+/// Whether an entry that was taken is there to its last byte. Of the SQL files that was seen already.
+fn is_whole(file: &dyn ReadAt, found: &Found) -> bool {
+    let kinds = [EntryKind::Pack, EntryKind::Segment];
+    !kinds.contains(&found.kind)
+        || kinds.into_iter().any(|kind| {
+            let Found { digest, offset, length, .. } = *found;
+            let entry = EntryRecord { kind, number: 0, offset, length, digest };
+            let head = reader::read_head(file, &entry);
+            let raw = whole::raw(file, &entry);
+            head.ok()
+                .zip(raw.ok())
+                .is_some_and(|(head, raw)| object::check_chunks(&head, &raw).is_ok())
+        })
+}
+
+/// Everything that is a header, in the order of the file, wherever it stands: bytes that were put in
+/// or taken out move what is behind them.
 fn headers(file: &dyn ReadAt, progress: &dyn Progress) -> Result<Vec<Found>, RepairError> {
     let mut found = Vec::new();
-    let mut at = 0;
-    while at < file.len() {
-        if progress.interrupted() {
-            return Err(RepairError::Interrupted);
-        }
-        let bytes = read(file, at, (file.len() - at).min(READ), SECTOR).bytes;
-        let (blocks, _) = bytes.as_chunks::<BLOCK>();
-        found.extend((at..).step_by(BLOCK).zip(blocks).filter_map(|(at, block)| header(at, block)));
-        progress.bytes(READ);
-        at += READ;
-    }
+    let mut take = |header| found.extend(found_by(&header));
+    realign::headers(file, 0, file.len(), &mut take, progress)?;
     Ok(found)
 }
 
-fn header(at: u64, block: &[u8; BLOCK]) -> Option<Found> {
-    if block.get(257..263)? != b"ustar\0" {
-        return None;
-    }
-    let text = |from: usize, to: usize| {
-        let field = block.get(from..to)?;
-        let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-        std::str::from_utf8(field.get(..end)?).ok()
-    };
-    let name = text(0, 100)?;
-    let number = |from, to| u64::from_str_radix(text(from, to)?, 8).ok();
-    let (length, created) = (number(124, 136)?, number(136, 148)?);
-    if ustar::header(name, length, created) != *block || length > ENTRY {
-        return None;
-    }
+fn found_by(header: &Header) -> Option<Found> {
+    let Header { at, name, length, created } = header;
     let named = |before: &str, after: &str| {
         Digest::from_hex(name.strip_prefix(before)?.strip_suffix(after)?.as_bytes())
     };
@@ -123,13 +199,13 @@ fn header(at: u64, block: &[u8; BLOCK]) -> Option<Found> {
     } else if name.starts_with("parity/") {
         (EntryKind::Parity, Digest::default())
     } else {
-        let kind = plain.into_iter().find(|kind| kind.name(&Digest::default(), 0) == name)?;
+        let kind = plain.into_iter().find(|kind| kind.name(&Digest::default(), 0) == *name)?;
         (kind, Digest::default())
     };
-    Some(Found { kind, digest, offset: at + 512, length, created })
+    Some(Found { kind, digest, offset: at + 512, length: *length, created: *created })
 }
 
-fn whole(file: &dyn ReadAt, found: &Found, limit: u64) -> Option<Vec<u8>> {
+fn all_of(file: &dyn ReadAt, found: &Found, limit: u64) -> Option<Vec<u8>> {
     let end = found.offset.checked_add(found.length)?;
     if found.length > limit || end > file.len() {
         return None;
@@ -140,7 +216,7 @@ fn whole(file: &dyn ReadAt, found: &Found, limit: u64) -> Option<Vec<u8>> {
 }
 
 fn catalog(file: &dyn ReadAt, found: &Found) -> Option<Manifest> {
-    let bytes = whole(file, found, MANIFEST)?;
+    let bytes = all_of(file, found, MANIFEST)?;
     if Digest::of(&bytes) != found.digest {
         return None;
     }
@@ -173,7 +249,7 @@ impl Parts {
                     EntryKind::PreData => schema.pre_data_digest,
                     _ => schema.post_data_digest,
                 };
-                let digest = whole(file, found, SCHEMA_SQL).map(|bytes| Digest::of(&bytes));
+                let digest = all_of(file, found, SCHEMA_SQL).map(|bytes| Digest::of(&bytes));
                 if digest != Some(entry.digest) {
                     return false;
                 }
@@ -213,8 +289,32 @@ impl Parts {
         Some(())
     }
 
+    /// Takes the chunks that the lists of blobs name and the file has not from its bases.
+    fn borrow(&mut self, lenders: &[Option<Archive>]) {
+        let own: HashSet<Digest> = self.chunks.iter().map(|chunk| chunk.digest).collect();
+        let named = self.blobs.values().flat_map(|blob| &blob.chunks);
+        let wanted: BTreeSet<Digest> =
+            named.filter(|digest| !own.contains(*digest)).copied().collect();
+        let mut packs: HashMap<u64, u32> = HashMap::new();
+        for (pack, mut chunk) in wanted.iter().filter_map(|digest| lent(lenders, digest)) {
+            let Ok(next) = u32::try_from(self.entries.len()) else { return };
+            chunk.entry = *packs.entry(pack.offset).or_insert_with(|| {
+                self.entries.push(pack);
+                next
+            });
+            self.chunks.push(chunk);
+        }
+    }
+
     /// The catalog with the rows that were found, and their index.
-    fn put_together(mut self, mut manifest: Manifest) -> (Manifest, Records) {
+    fn put_together(
+        mut self,
+        mut manifest: Manifest,
+        lenders: &[Option<Archive>],
+    ) -> (Manifest, Records) {
+        if !lenders.is_empty() {
+            self.borrow(lenders);
+        }
         self.chunks.sort_unstable_by_key(|chunk| (chunk.digest, chunk.entry));
         self.chunks.dedup_by_key(|chunk| chunk.digest);
         let mut records =

@@ -9,21 +9,24 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::rebuild::{Rebuilt, rebuild};
+use super::rebuild::rebuild;
 use super::{RepairError, whole};
 use crate::format::batch::BatchBuilder;
-use crate::format::manifest::{Manifest, Name, TableData};
+use crate::format::manifest::{Base, Manifest, Name, TableData};
 use crate::format::parity::Protection;
 use crate::format::reader::{Archive, OpenError, PackCache, ReadError, Section};
-use crate::format::rows::{self, Bytea};
+use crate::format::rows::{self, BlobRef, Bytea};
 use crate::format::seal::Place;
-use crate::format::thin;
+use crate::format::thin::{self, Joined};
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
 
 /// How many keys of rows that were lost together are told.
 const KEYS: usize = 20;
+/// What is said of a thin archive whose index is lost.
+const UNLISTED: &str = "rows that it took from the archives it is based on are not in it: which they \
+    are, its index said, and that is lost";
 /// Bytes of rows and blobs that the writer gets at a time.
 const BATCH: usize = 1 << 20;
 
@@ -54,40 +57,47 @@ pub struct Salvage {
     /// Whether manifest and index were there, so that every row that is missing is in `lost`. Without
     /// them there may be more, of which nothing is known.
     pub counted: bool,
+    /// Of a thin archive: which of its bases are not there or not what they should be, and what else
+    /// is missing because of them.
+    pub bases: Vec<String>,
 }
 
-/// Writes what is whole of `source` to `out`: a new archive. A row is left out if it, or a blob of it,
-/// is damaged. `memory` is in bytes.
+/// Looks for the files of bases, in their order; None for one that is not found.
+/// See [`thin::find`].
+pub type Find<'a> = &'a dyn Fn(&[Base]) -> Vec<Option<Arc<dyn ReadAt>>>;
+
+/// Writes what is whole of `source` to `out`: a new archive, which stands alone. A row is left out if
+/// it, or a blob of it, is damaged, or was in a base that is not there. `memory` is in bytes.
 ///
 /// # Errors
-/// [`RepairError::Nothing`] if not even the schema is there; [`RepairError::Output`];
-/// [`RepairError::Interrupted`].
+/// [`RepairError::Nothing`] if not even the schema is there, or no row without a base that is not
+/// there; [`RepairError::Output`]; [`RepairError::Interrupted`].
 pub fn salvage(
     source: &Arc<dyn ReadAt>,
+    bases: Find<'_>,
     out: File,
     memory: usize,
     progress: &dyn Progress,
 ) -> Result<Salvage, RepairError> {
     let nothing = |what: String| RepairError::Nothing(what);
     let mut result = Salvage { counted: true, ..Salvage::default() };
+    let mut lenders = Vec::new();
     let (archive, protected) = match Archive::from_file(Arc::clone(source)) {
         Ok(archive) => {
-            thin::check(&**source, archive.manifest())
-                .map_err(|fault| nothing(fault.to_string()))?;
             let protected = archive.seal().tail != Place::default();
+            let archive = on_bases(archive, source, bases, &mut result)?;
             (archive, protected)
         }
         Err(OpenError::TooNew(what)) => return Err(nothing(what)),
         Err(_) => {
             result.counted = false;
-            let Rebuilt { archive, protected } = rebuild(source, progress)?;
-            if !archive.manifest().bases.is_empty() {
-                return Err(nothing(
-                    "it is thin, and its index, which says what it takes from its base, is lost"
-                        .into(),
-                ));
+            let rebuilt = rebuild(source, bases, progress)?;
+            if !rebuilt.archive.manifest().bases.is_empty() {
+                result.bases.push(UNLISTED.into());
+                result.bases.extend(rebuilt.lacking);
             }
-            (archive, protected)
+            lenders = rebuilt.lenders;
+            (rebuilt.archive, rebuilt.protected)
         }
     };
     let text = |section| {
@@ -100,6 +110,7 @@ pub fn salvage(
     let out = BufWriter::with_capacity(256 << 10, out);
     let mut writer =
         ArchiveWriter::create_protected(out, &options, protection).map_err(write_error)?;
+    let lenders = &lenders;
     let mut new = manifest.clone();
     new.source.salvaged = Some(String::new());
     writer.schema(&pre, &post, &new).map_err(write_error)?;
@@ -119,14 +130,20 @@ pub fn salvage(
         };
         let key = columns.filter_map(field).collect();
         let name = table.name.to_string();
-        let kept = Copying { archive: &archive, progress, name, bytea, key };
+        let kept = Copying { archive: &archive, lenders, progress, name, bytea, key };
         table.data = Some(kept.table(&mut writer, Some(&table.name), &data, &mut result)?);
     }
     if let Some(data) = new.large_objects {
         let bytea = vec![false, false, false, false, true];
         let (name, key) = ("large objects".into(), vec![("oid".into(), 0)]);
-        let kept = Copying { archive: &archive, progress, name, bytea, key };
+        let kept = Copying { archive: &archive, lenders, progress, name, bytea, key };
         new.large_objects = Some(kept.table(&mut writer, None, &data, &mut result)?);
+    }
+    if result.rows_kept == 0
+        && (result.rows_lost > 0 || !result.counted)
+        && !result.bases.is_empty()
+    {
+        return Err(nothing(result.bases.join("; ")));
     }
     note(&mut new, &result);
     let (out, _) = writer.finish(new).map_err(write_error)?;
@@ -144,8 +161,31 @@ fn note(manifest: &mut Manifest, result: &Salvage) {
         (false, 0) => ", and how many were never found is not known",
         (false, _) => "; how many more were never found is not known",
     };
-    let said = format!("{} rows{from} could not be read{unknown}", result.rows_lost);
+    let mut said = format!("{} rows{from} could not be read{unknown}", result.rows_lost);
+    for what in &result.bases {
+        said += "; ";
+        said += what;
+    }
     manifest.source.salvaged = Some(said);
+}
+
+/// The archive with its bases. What is wrong with them is noted, and no reason not to go on: all that
+/// is taken from them proves itself by its digest.
+fn on_bases(
+    archive: Archive,
+    source: &Arc<dyn ReadAt>,
+    bases: Find<'_>,
+    result: &mut Salvage,
+) -> Result<Archive, RepairError> {
+    let manifest = archive.manifest();
+    if manifest.bases.is_empty() {
+        return Ok(archive);
+    }
+    let joined: Arc<dyn ReadAt> = Arc::new(Joined::new(Arc::clone(source), bases(&manifest.bases)));
+    let faults =
+        thin::needed(manifest).filter_map(|(number, base)| thin::has(&*joined, number, base).err());
+    result.bases.extend(faults.map(|fault| fault.to_string()));
+    Archive::from_file(joined).map_err(|error| RepairError::Nothing(error.to_string()))
 }
 
 /// A value of a row that is whole.
@@ -170,8 +210,16 @@ impl Field<'_> {
     }
 }
 
+/// Packs that were read lately, of the archive and of each lender.
+struct Caches {
+    own: PackCache,
+    lent: Vec<PackCache>,
+}
+
 struct Copying<'a> {
     archive: &'a Archive,
+    /// Where values may be that the archive's index does not know.
+    lenders: &'a [Archive],
     progress: &'a dyn Progress,
     name: String,
     /// Which fields are `bytea`.
@@ -190,7 +238,10 @@ impl Copying<'_> {
     ) -> Result<TableData, RepairError> {
         self.progress.on(&self.name);
         writer.begin_table(name).map_err(write_error)?;
-        let mut cache = PackCache::reading_with(whole::raw);
+        let mut cache = Caches {
+            own: PackCache::reading_with(whole::raw),
+            lent: self.lenders.iter().map(|_| PackCache::reading_with(whole::raw)).collect(),
+        };
         let mut row = 1;
         let end = data.first_segment.saturating_add(data.segments);
         for number in data.first_segment..end {
@@ -227,7 +278,7 @@ impl Copying<'_> {
                     writer.batch(&builder.finish()).map_err(write_error)?;
                 }
                 Err(error) => {
-                    self.lose(result, row, count, error.to_string());
+                    self.lose(result, row, count, unread(&error));
                     row += count;
                 }
             }
@@ -239,7 +290,7 @@ impl Copying<'_> {
     }
 
     /// Reads one row with its blobs; why not, if one of them is damaged.
-    fn row<'t>(&self, line: &'t [u8], cache: &mut PackCache) -> Result<Vec<Field<'t>>, String> {
+    fn row<'t>(&self, line: &'t [u8], cache: &mut Caches) -> Result<Vec<Field<'t>>, String> {
         let mut out = Vec::with_capacity(self.bytea.len());
         for (field, bytea) in rows::fields(line).zip(&self.bytea) {
             if !bytea {
@@ -250,23 +301,35 @@ impl Copying<'_> {
             out.push(match rows::bytea(field).map_err(|error| error.to_string())? {
                 None => Field::Null,
                 Some(Bytea::Inline(bytes)) => Field::Blob(bytes),
-                Some(Bytea::Blob(blob)) => {
-                    let mut bytes = Vec::new();
-                    let mut take = |piece: &[u8]| {
-                        bytes.extend_from_slice(piece);
-                        Ok(())
-                    };
-                    let read = self.archive.blob(blob, cache, &mut take);
-                    // Without its digest, so that neighbours that are lost alike are one.
-                    read.map_err(|error| match error {
-                        ReadError::NoBlob(_) => "a value is not in the archive".to_owned(),
-                        _ => "a value is damaged".to_owned(),
-                    })?;
-                    Field::Blob(bytes)
-                }
+                Some(Bytea::Blob(blob)) => Field::Blob(self.blob(blob, cache)?),
             });
         }
         Ok(out)
+    }
+
+    /// A value, from wherever it is whole.
+    fn blob(&self, blob: BlobRef, cache: &mut Caches) -> Result<Vec<u8>, String> {
+        let read = |archive: &Archive, cache: &mut PackCache| {
+            let mut bytes = Vec::new();
+            let mut take = |piece: &[u8]| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            };
+            archive.blob(blob, cache, &mut take).map(|()| bytes)
+        };
+        let own = read(self.archive, &mut cache.own);
+        let mut lent = || {
+            let mut lenders = self.lenders.iter().zip(&mut cache.lent);
+            lenders.find_map(|(lender, cache)| read(lender, cache).ok())
+        };
+        // Without its digest, so that neighbours that are lost alike are one.
+        own.or_else(|error| lent().ok_or(error)).map_err(|error| match error {
+            ReadError::NoBlob(_) => "a value is not in the archive".into(),
+            ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "a value is in a base that is not there".into()
+            }
+            _ => "a value is damaged".into(),
+        })
     }
 
     fn lose(&self, result: &mut Salvage, row: u64, rows: u64, what: String) {
@@ -296,6 +359,14 @@ impl Copying<'_> {
             format!("{name} = {}", String::from_utf8_lossy(value.get(..80).unwrap_or(&value)))
         };
         last.keys.push(self.key.iter().map(one).collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// Why a segment cannot be read; an error of the medium with what it says.
+fn unread(error: &ReadError) -> String {
+    match error {
+        ReadError::Io { source, .. } => format!("{error}: {source}"),
+        other => other.to_string(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;
 
 /// Windows of at most 16 KiB.
-const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
+pub(super) const SMALL: Protection = Protection { share: 64, shard: 512, window: 32 };
 
 pub(super) fn manifest() -> Manifest {
     Manifest {
@@ -43,16 +43,26 @@ pub(super) fn archive(sizes: &[usize], protection: Option<Protection>) -> Vec<u8
 
 /// The same, made at another time.
 pub(super) fn archive_of(created: u64, sizes: &[usize], protection: Option<Protection>) -> Vec<u8> {
+    let values = (1..).zip(sizes).map(|(number, size)| noise(*size, number));
+    archive_with(created, values, protection)
+}
+
+/// With these large objects.
+pub(super) fn archive_with(
+    created: u64,
+    values: impl Iterator<Item = Vec<u8>>,
+    protection: Option<Protection>,
+) -> Vec<u8> {
     let options = WriterOptions { created, memory: 1 << 20 };
     let mut writer = ArchiveWriter::create_protected(Vec::new(), &options, protection).unwrap();
     writer.schema(b"", b"", &manifest()).unwrap();
     writer.begin_table(None::<&Name>).unwrap();
-    for (number, size) in (1_u64..).zip(sizes) {
+    for (number, value) in (1_u64..).zip(values) {
         let mut builder = BatchBuilder::new(writer.known());
         for text in [number.to_string().as_bytes(), b"postgres", b"\\N", b"\\N"] {
             builder.text(text);
         }
-        builder.blob(&noise(*size, number));
+        builder.blob(&value);
         builder.end_row();
         writer.batch(&builder.finish()).unwrap();
     }
@@ -62,7 +72,7 @@ pub(super) fn archive_of(created: u64, sizes: &[usize], protection: Option<Prote
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "most callers have made it for this")]
-fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
+pub(super) fn mended(bytes: Vec<u8>) -> (RepairReport, Vec<u8>) {
     mended_from(&bytes)
 }
 
@@ -83,7 +93,7 @@ pub(super) fn verdict(bytes: Vec<u8>) -> Report {
 }
 
 #[track_caller]
-fn repaired(bad: Vec<u8>, good: &[u8], what: &str) {
+pub(super) fn repaired(bad: Vec<u8>, good: &[u8], what: &str) {
     let damaged = bad != good;
     let (report, result) = mended(bad);
     assert!(report.whole, "{what}: {report:#?}");

@@ -8,7 +8,7 @@ use super::tests::{archive, archive_of, manifest, noise, verdict};
 use super::*;
 use crate::format::batch::BatchBuilder;
 use crate::format::digest::Digest;
-use crate::format::manifest::{Name, TableKind};
+use crate::format::manifest::{Base, Name, TableKind};
 use crate::format::parity::Protection;
 use crate::format::reader::{Archive, PackCache};
 use crate::format::rows::{self, Bytea};
@@ -105,7 +105,7 @@ fn tables() -> Vec<u8> {
 }
 
 /// The rows of an archive, blobs held against their digests.
-fn all_rows(archive: &Archive) -> Vec<Vec<u8>> {
+pub(super) fn all_rows(archive: &Archive) -> Vec<Vec<u8>> {
     let mut cache = PackCache::default();
     let mut all = Vec::new();
     for table in archive.manifest().tables.iter().filter(|table| table.kind == TableKind::Plain) {
@@ -130,7 +130,8 @@ fn all_rows(archive: &Archive) -> Vec<Vec<u8>> {
 fn salvaged(bytes: Vec<u8>) -> Result<(Salvage, Archive), RepairError> {
     let mut out = tempfile::tempfile().unwrap();
     let source: Arc<dyn ReadAt> = Arc::new(bytes);
-    let result = salvage(&source, out.try_clone().unwrap(), 64 << 20, &Silent)?;
+    let none = |_: &[Base]| Vec::new();
+    let result = salvage(&source, &none, out.try_clone().unwrap(), 64 << 20, &Silent)?;
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut out).unwrap();
     out.read_to_end(&mut bytes).unwrap();

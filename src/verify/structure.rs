@@ -12,6 +12,7 @@ use crate::format::cbor::CborError;
 use crate::format::digest::Digest;
 use crate::format::index::{EntryRecord, Index};
 use crate::format::limits::{self, BLOCK};
+use crate::format::line_ends::Change;
 use crate::format::manifest::Manifest;
 use crate::format::object::{HEAD_FIXED, HEAD_MAX, ObjectError};
 use crate::format::parity;
@@ -125,6 +126,14 @@ fn seal_of(file: &dyn ReadAt, tail: &Tail, findings: &Findings) -> Option<Seal> 
 
 /// Without a seal: told apart are another kind of file, and an archive without its end.
 fn no_seal(file: &dyn ReadAt, error: &OpenError) -> Finding {
+    if let (OpenError::Seal(_) | OpenError::NotAnArchive(_), Some(change)) =
+        (error, Change::at_end_of(file))
+    {
+        let what = change.what();
+        let what =
+            format!("{what}, as a transfer in text mode does: copy it again, in binary mode");
+        return Finding::new(Code::SealDamaged, what).entry(ustar::SEAL);
+    }
     match error {
         OpenError::Io(error) => unreadable(error),
         OpenError::TooNew(what) => Finding::new(Code::VersionTooNew, what.clone()),
@@ -179,6 +188,10 @@ pub(super) fn read_finding(file: &dyn ReadAt, entry: &EntryRecord, error: &ReadE
     let (code, message) = match error {
         ReadError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
             (Code::MissingEntry, "lies beyond the end of the file".to_owned())
+        }
+        // Of a base that the manifest does not name: the medium is not to blame.
+        ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (Code::MissingEntry, source.to_string())
         }
         ReadError::Io { source, .. } => (Code::Unreadable, source.to_string()),
         ReadError::Header(_) => (Code::HeaderMismatch, "its tar header is damaged".to_owned()),

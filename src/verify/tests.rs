@@ -11,6 +11,7 @@ use crate::format::manifest::{
     Column, Enum, ForeignKey, Key, Manifest, Match, Name, OwnedBy, Schema, SchemaObject, Sequence,
     Source, Table, TableKind, TypeKind, TypeRef,
 };
+use crate::format::parity::Protection;
 use crate::format::seal;
 use crate::format::ustar;
 use crate::format::writer::{ArchiveWriter, WriterOptions};
@@ -52,11 +53,11 @@ pub(super) fn foreign(name: &str, from: (&str, &[&str]), to: (&str, &[&str])) ->
 /// What an archive is made from: tables with their rows as COPY text, but that the last column of
 /// `image` is given apart.
 #[derive(Clone)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pub(super) manifest: Manifest,
     /// For each table with data: its rows.
-    pub(super) rows: Vec<Vec<String>>,
-    pub(super) images: Vec<Vec<u8>>,
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) images: Vec<Vec<u8>>,
     pub(super) pre: Vec<u8>,
 }
 
@@ -65,14 +66,14 @@ pub(super) const IMAGE: usize = 1;
 pub(super) const ITEM: usize = 2;
 
 /// Compresses very well, and its lines differ: long enough, it is cut into unlike chunks.
-pub(super) fn words(length: usize) -> Vec<u8> {
+pub(crate) fn words(length: usize) -> Vec<u8> {
     let line = |n| format!("{n:>1000} ").into_bytes();
     let mut out: Vec<u8> = (0..=length / 1000).flat_map(line).collect();
     out.truncate(length);
     out
 }
 
-pub(super) fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let step = || {
         state ^= state << 13;
@@ -84,7 +85,7 @@ pub(super) fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A category and its sub-categories, images, and items with a composite reference.
-pub(super) fn sample() -> Sample {
+pub(crate) fn sample() -> Sample {
     let mut category = table(
         "category",
         vec![
@@ -167,8 +168,19 @@ impl Sample {
         base: Option<Arc<OnBase>>,
         change: impl Fn(&mut Manifest),
     ) -> Vec<u8> {
+        self.write_protected(created, base, None, change)
+    }
+
+    /// The same, with parity.
+    pub(crate) fn write_protected(
+        &self,
+        created: u64,
+        base: Option<Arc<OnBase>>,
+        protection: Option<Protection>,
+        change: impl Fn(&mut Manifest),
+    ) -> Vec<u8> {
         let options = WriterOptions { created, memory: 1 << 20 };
-        let mut writer = ArchiveWriter::create_on(Vec::new(), &options, None, base).unwrap();
+        let mut writer = ArchiveWriter::create_on(Vec::new(), &options, protection, base).unwrap();
         let mut manifest = self.manifest.clone();
         let mut early = manifest.clone();
         for table in early.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned) {
@@ -203,7 +215,7 @@ impl Sample {
         writer.finish(manifest).unwrap().0
     }
 
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         self.write_with(|_| ())
     }
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod asked;
+mod campaign;
 mod catalog;
 mod check;
 mod cli;

@@ -61,7 +61,9 @@ Examples:
   pgark repair /mnt/failing/shop.pgark -o /srv/shop.pgark --json
 
 Parts of the file that the disk cannot read count as damage, and so does a
-missing end. A file that is not damaged is copied.")]
+missing end. Where bytes were put in or taken out, what is behind them is moved
+back; what a transfer in text mode did to line feeds is undone where it can be.
+A file that is not damaged is copied.")]
 pub(in crate::cli) struct Repair {
     /// Damaged archive
     #[arg(value_name = "FILE")]
@@ -76,12 +78,14 @@ pub(in crate::cli) struct Repair {
     ///
     /// Rows that are damaged, or whose blobs are, are left out and listed. It
     /// works for a file that is cut off, too. The new archive says of itself that
-    /// it is not complete.
+    /// it is not complete. Of a thin archive it takes what is whole in its bases,
+    /// damaged ones too, and needs none itself; without one, rows that need it are
+    /// left out and listed.
     #[arg(long)]
     pub(in crate::cli) salvage: bool,
     /// Memory for verifying the result, such as 256M or 1G
     ///
-    /// Repairing itself takes about 100 MiB.
+    /// Repairing itself takes about 150 MiB.
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory, default_value = "256M")]
     pub(in crate::cli) memory: usize,
     #[command(flatten)]

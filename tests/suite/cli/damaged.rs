@@ -71,3 +71,42 @@ fn repair_gives_the_same_file_back_or_none() {
     let ran = pgark(here.path(), &["repair", "absent.pgark", "-o", "none.pgark"]);
     assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
 }
+
+/// Bytes put in, and a transfer in text mode: mended where it can be, and said what it was.
+#[test]
+fn what_a_transfer_did_is_undone_or_named() {
+    let here = TempDir::new().unwrap();
+    let good = protected(here.path());
+    let write = |name: &str, bytes: &[u8]| std::fs::write(here.path().join(name), bytes).unwrap();
+    let repair = |name: &str| pgark(here.path(), &["repair", name, "-o", "fixed.pgark", "--force"]);
+    write("longer.pgark", &[&good[..200_000], b"more", &good[200_000..]].concat());
+    let ran = repair("longer.pgark");
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("4 bytes that were put in"), "{}", ran.stdout);
+    assert!(std::fs::read(here.path().join("fixed.pgark")).unwrap() == good);
+
+    let text: Vec<u8> = good
+        .iter()
+        .flat_map(|byte| if *byte == b'\n' { vec![b'\r', b'\n'] } else { vec![*byte] })
+        .collect();
+    write("text.pgark", &text);
+    let ran = pgark(here.path(), &["verify", "text.pgark"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.stdout.contains("a transfer in text mode"), "{}", ran.stdout);
+    let ran = repair("text.pgark");
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("a transfer in text mode"), "{}", ran.stdout);
+    assert!(std::fs::read(here.path().join("fixed.pgark")).unwrap() == good);
+
+    let without: Vec<u8> = good.iter().copied().filter(|byte| *byte != b'\r').collect();
+    write("without.pgark", &without);
+    for verb in ["verify", "repair"] {
+        let ran = match verb {
+            "verify" => pgark(here.path(), &["verify", "without.pgark"]),
+            _ => pgark(here.path(), &["repair", "without.pgark", "-o", "none.pgark"]),
+        };
+        assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("in binary mode"), "{verb}: {}", ran.stdout);
+    }
+    assert!(!here.path().join("none.pgark").exists());
+}
