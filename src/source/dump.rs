@@ -8,7 +8,8 @@ use libpgdump::{Entry, ObjectType};
 
 use super::contents::Contents;
 use super::ddl::{
-    Declarations, Declared, LargeObject, Piece, large_object, session_authorization, statements,
+    Declarations, Declared, LargeObject, Piece, Session, large_object, session_authorization,
+    statements,
 };
 use super::encoding::Encoding;
 use super::error::DumpFileError;
@@ -33,7 +34,6 @@ pub struct Dump {
     /// What its statements declare.
     pub declared: Declared,
     /// Its objects as `pg_dump` has them.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "for the archive's schema"))]
     pub(crate) entries: Vec<Entry>,
     /// OID, provider and label of large objects that have one.
     pub labels: Vec<(u32, String, String)>,
@@ -343,27 +343,11 @@ fn about_large_objects(
     }
     // Since version 17 privileges that several have are there once, for the first of them.
     let tag = entry.tag.as_deref().unwrap_or_default();
-    let group = match tag.starts_with("LARGE OBJECTS ") {
-        false => None,
-        true => Some(
-            toc.contents
-                .entries
-                .iter()
-                .find(|it| {
-                    it.desc == ObjectType::BlobMetadata && entry.dependencies.contains(&it.dump_id)
-                })
-                .map(oids)
-                .transpose()?
-                .filter(|oids| !oids.is_empty())
-                .ok_or_else(|| {
-                    DumpFileError::Unsupported(format!("privileges of {tag}: of which is not said"))
-                })?,
-        ),
-    };
+    let group = if tag.starts_with("LARGE OBJECTS ") { group(toc, entry)? } else { Vec::new() };
     for piece in statements(text) {
         let Piece::Statement(statement) = piece? else { continue };
         if let Some(role) = session_authorization(statement, standard)? {
-            objects.session = role;
+            objects.session(role);
             continue;
         }
         let said = large_object(statement, standard)?;
@@ -371,17 +355,32 @@ fn about_large_objects(
             let shown: String = statement.trim().chars().take(80).collect();
             DumpFileError::Unsupported(format!("{tag}: {shown:?} is not understood"))
         })?;
-        match (said, &group) {
-            (LargeObject::Change(oid, change), Some(group)) if group.first() == Some(&oid) => {
-                for oid in group {
+        match (said, group.first()) {
+            (LargeObject::Change(oid, change), Some(first)) if *first == oid => {
+                for oid in &group {
                     objects.change(*oid, &change)?;
                 }
             }
             (said, _) => objects.said(said)?,
         }
     }
-    objects.session = None;
+    objects.session(Session::Own);
     Ok(())
+}
+
+/// The OIDs of the group that privileges are of: declared by the entry that theirs depends on.
+fn group(toc: &Toc, entry: &Entry) -> Result<Vec<u32>, DumpFileError> {
+    let metadata =
+        toc.contents.entries.iter().find(|it| {
+            it.desc == ObjectType::BlobMetadata && entry.dependencies.contains(&it.dump_id)
+        });
+    let group = metadata.map_or(Ok(Vec::new()), oids)?;
+    if group.is_empty() {
+        let tag = entry.tag.as_deref().unwrap_or_default();
+        let what = format!("privileges of {tag}: of which is not said");
+        return Err(DumpFileError::Unsupported(what));
+    }
+    Ok(group)
 }
 
 /// The OIDs that an entry declares: its name, or since version 17 the lines of its definition.

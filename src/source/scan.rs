@@ -372,7 +372,7 @@ impl Scan<'_> {
     /// Takes in a statement, if it is about large objects.
     fn large_object(&mut self, text: &str, length: usize) -> Result<bool, DumpFileError> {
         if let Some(role) = session_authorization(text, self.standard)? {
-            self.plain.large_objects.session = role;
+            self.plain.large_objects.session(role);
             return self.among.role();
         }
         let Some(said) = large_object(text, self.standard)? else {

@@ -38,6 +38,9 @@ struct Blocks {
     large_objects: Vec<(u32, u64)>,
 }
 
+/// Bytes of a file, and whether anything but its length says where they end.
+type Found<'a> = (Box<dyn Read + 'a>, bool);
+
 /// Endings of files in a directory, and what packed them.
 const ENDINGS: [(&str, CompressionAlgorithm); 4] = [
     ("", CompressionAlgorithm::None),
@@ -127,7 +130,7 @@ impl Toc {
 
     /// A file of a directory or tar file, and whether anything but its length says where it ends:
     /// what packs it, unless it is one that `pg_dump` leaves empty where there is nothing to pack.
-    fn file(&self, name: &str) -> Result<Option<(Box<dyn Read + '_>, bool)>, DumpFileError> {
+    fn file(&self, name: &str) -> Result<Option<Found<'_>>, DumpFileError> {
         match &self.place {
             Where::Custom(..) => Ok(None),
             Where::Tar(file, members) => Ok(members.get(name).map(|(at, size)| {

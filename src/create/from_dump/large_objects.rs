@@ -29,7 +29,7 @@ pub(super) fn read(
     let mut bytes = 0;
     for facts in objects {
         let mut data = dump.large_object(&facts).map_err(Stop::Dump)?;
-        let head = slice(&mut *data, SMALL + 1).map_err(|what| of(&facts, what))?;
+        let head = slice(&mut *data, SMALL + 1).map_err(|what| of(&facts, &what))?;
         if head.len() <= SMALL {
             bytes += head.len() + EACH + facts.comment.as_ref().map_or(0, |comment| comment.len());
             small.push((facts, Bytea::Inline(head)));
@@ -92,7 +92,7 @@ fn stream(
                 Ok(Some(next).filter(|next| !next.is_empty()))
             }
             Err(what) => {
-                stopped = Some(of(facts, what));
+                stopped = Some(of(facts, &what));
                 Err(WriteError::Internal("a value ended early"))
             }
         }
@@ -114,7 +114,7 @@ fn slice(data: &mut dyn Read, length: usize) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-fn of(facts: &Facts, what: String) -> Stop {
+fn of(facts: &Facts, what: &str) -> Stop {
     let what = format!("its bytes cannot be read: {what}");
     Stop::Dump(DumpFileError::LargeObject { oid: facts.oid, what })
 }

@@ -83,23 +83,31 @@ pub(in crate::source) fn large_object(
     }
 }
 
-/// The role that `SET SESSION AUTHORIZATION` names; an inner none is the one that is logged in.
-/// None if the statement does something else.
+/// Whose session it is from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::source) enum Session {
+    /// Of whoever is logged in.
+    Own,
+    /// Of this role.
+    Of(String),
+}
+
+/// What `SET SESSION AUTHORIZATION` says; none if the statement does something else.
 pub(in crate::source) fn session_authorization(
     sql: &str,
     standard: bool,
-) -> Result<Option<Option<String>>, DdlError> {
+) -> Result<Option<Session>, DdlError> {
     let at = &mut Cursor::new(sql, standard);
     let set = at.words(&["set", "session", "authorization"]);
     if !set && !at.words(&["reset", "session", "authorization"]) {
         return Ok(None);
     }
     let role = if !set || at.word("default") {
-        None
+        Session::Own
     } else if at.kind() == Kind::String {
-        Some(at.string()?)
+        Session::Of(at.string()?)
     } else {
-        Some(at.name()?)
+        Session::Of(at.name()?)
     };
     at.end()?;
     Ok(Some(role))
@@ -112,7 +120,7 @@ fn function(at: &mut Cursor<'_>) -> Result<Option<LargeObject>, DdlError> {
         return Ok(None);
     }
     let function = at.written()?;
-    if !function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
+    if function.schema.as_deref().is_some_and(|schema| schema != "pg_catalog") {
         return Ok(None);
     }
     let name = function.name.as_str();
@@ -257,10 +265,10 @@ mod tests {
     #[test]
     fn whose_session_it_is() {
         let role = |sql| session_authorization(sql, true).unwrap();
-        assert_eq!(role("SET SESSION AUTHORIZATION 'a b';"), Some(Some("a b".into())));
-        assert_eq!(role("SET SESSION AUTHORIZATION \"a b\";"), Some(Some("a b".into())));
-        assert_eq!(role("SET SESSION AUTHORIZATION DEFAULT;"), Some(None));
-        assert_eq!(role("RESET SESSION AUTHORIZATION;"), Some(None));
+        assert_eq!(role("SET SESSION AUTHORIZATION 'a b';"), Some(Session::Of("a b".into())));
+        assert_eq!(role("SET SESSION AUTHORIZATION \"a b\";"), Some(Session::Of("a b".into())));
+        assert_eq!(role("SET SESSION AUTHORIZATION DEFAULT;"), Some(Session::Own));
+        assert_eq!(role("RESET SESSION AUTHORIZATION;"), Some(Session::Own));
         assert_eq!(role("SET search_path = a;"), None);
     }
 }

@@ -92,7 +92,7 @@ mod types;
 pub use declare::Declarations;
 #[cfg(feature = "dumps")]
 pub(super) use large_objects::{
-    Change, LargeObject, SELECT, UPDATE, large_object, session_authorization,
+    Change, LargeObject, SELECT, Session, UPDATE, large_object, session_authorization,
 };
 pub use splitter::{End, Piece, Splitter, Statements, statements};
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::ddl::{Change, LargeObject};
+use super::ddl::{Change, LargeObject, Session};
 use super::error::DumpFileError;
 use acl::Acl;
 
@@ -55,7 +55,7 @@ pub(super) struct LargeObjects {
     owners: HashSet<Arc<str>>,
     acls: HashSet<Arc<Acl>>,
     /// Who gives privileges, where that is not the owner.
-    pub(super) session: Option<String>,
+    session: Option<String>,
 }
 
 impl LargeObjects {
@@ -88,6 +88,14 @@ impl LargeObjects {
             | LargeObject::Write
             | LargeObject::Close => Ok(()),
         }
+    }
+
+    /// Whose session it is from now on.
+    pub(super) fn session(&mut self, session: Session) {
+        self.session = match session {
+            Session::Own => None,
+            Session::Of(role) => Some(role),
+        };
     }
 
     /// There is one of this OID.

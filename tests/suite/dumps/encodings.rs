@@ -43,7 +43,7 @@ const ENCODINGS: [&str; 27] = [
 
 /// Every character of an encoding in values, and three of them in names, literals and comments. A
 /// byte that is none cannot be converted, by the server either.
-const CHARACTERS: &str = r#"
+const CHARACTERS: &str = r"
     CREATE FUNCTION pg_temp.known(byte int) RETURNS bool LANGUAGE plpgsql AS $$
         BEGIN PERFORM convert_to(chr(byte), 'UTF8'); RETURN true;
         EXCEPTION WHEN untranslatable_character THEN RETURN false; END $$;
@@ -59,7 +59,7 @@ const CHARACTERS: &str = r#"
         PERFORM lo_create(9);
         EXECUTE format('COMMENT ON LARGE OBJECT 9 IS %L', three);
     END $$;
-"#;
+";
 
 fn database(it: &Setting, encoding: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);

@@ -329,7 +329,7 @@ fn streams_within_that_are_cut_off() {
     let end = at + 5 + length as usize;
     assert_eq!(bytes[end..end + 5], [0; 5], "one chunk");
     for less in [1, 4, 5, length / 2, length - 1] {
-        let mut other = bytes[..at + 1].to_vec();
+        let mut other = bytes[..=at].to_vec();
         other.extend((length - less).to_le_bytes());
         other.extend(&bytes[at + 5..end - less as usize]);
         other.extend(&bytes[end..]);
