@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use pgark::format::batch::BatchBuilder;
-use pgark::format::digest::Digest;
+use pgark::format::digest::{Digest, RowSum};
 use pgark::format::index::{Index, IndexBytes};
 use pgark::format::manifest::{
     Column, ForeignKey, Key, Manifest, Match, Name, Source, Table, TableData,
@@ -22,6 +23,7 @@ use pgark::io::ReadAt;
 use pgark::progress::Silent;
 use pgark::repair::{self, RepairError};
 use pgark::source::ddl::{self, Declarations, Piece, Splitter};
+use pgark::source::{Dump, Run, Stop};
 use pgark::verify::{self, Report, VerifyOptions};
 
 const CREATED: u64 = 1_700_000_000;
@@ -117,6 +119,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "ddl",
             b"CREATE TABLE s.t (a numeric(3,1)[] DEFAULT '{}' NOT NULL) INHERITS (s.u);".to_vec(),
         ),
+        ("dump", include_bytes!("seeds/copy.sql").to_vec()),
+        ("dump", include_bytes!("seeds/insert.sql").to_vec()),
         ("canary", b"pgar".to_vec()),
     ];
     for number in 0..opened.manifest().index.entries {
@@ -133,7 +137,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
 pub(crate) fn plant(check: &str) {
     let Some(folder) = std::env::var_os("PGARK_SEEDS") else { return };
     for (_, bytes) in seeds().into_iter().filter(|(of, _)| *of == check) {
-        let path = std::path::Path::new(&folder).join(Digest::of(&bytes).to_string());
+        let path = Path::new(&folder).join(Digest::of(&bytes).to_string());
         std::fs::write(path, bytes).expect("the seeds can be written");
     }
 }
@@ -383,6 +387,44 @@ pub(crate) fn ddl(data: &[u8]) {
         single.push(data.len());
     }
     assert_eq!(whole, single);
+}
+
+/// Rows and digest of each table, and of the large objects' bytes.
+pub(crate) fn sums(path: &Path, spool: &Path) -> Option<Vec<(RowSum, Option<Digest>)>> {
+    let dump = Dump::open(path, spool, &mut |_| true).ok()?;
+    let mut sums = Vec::new();
+    for table in 0..dump.declared.tables.len() {
+        let mut sum = RowSum::default();
+        let mut each = |run: Run| {
+            sum.add(run.batch(BatchBuilder::for_digest()).map_err(|_| Stop::Taker)?.sum());
+            Ok(())
+        };
+        dump.rows(table, &mut each).ok()?;
+        sums.push((sum, None));
+    }
+    for facts in dump.large_objects().into_iter().flatten() {
+        let mut bytes = Vec::new();
+        dump.large_object(&facts).ok()?.read_to_end(&mut bytes).ok()?;
+        bytes.extend(format!("{facts:?}").split("place").next().unwrap_or_default().as_bytes());
+        sums.push((RowSum::default(), Some(Digest::of(&bytes))));
+    }
+    Some(sums)
+}
+
+/// A plain dump: one that can be read twice, and one that is copied aside as it comes, hold the same.
+pub(crate) fn dump(data: &[u8]) {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let plain = folder.path().join("dump.sql");
+    std::fs::write(&plain, data).expect("a scratch file");
+    // What is packed by something would be unpacked to any size.
+    if data.starts_with(b"\x1f\x8b") || data.starts_with(b"\x28\xb5\x2f\xfd") {
+        return;
+    }
+    let twice = sums(&plain, folder.path());
+    let packed = folder.path().join("dump.zst");
+    let bytes = zstd::bulk::compress(data, 1).expect("memory can be written");
+    std::fs::write(&packed, bytes).expect("a scratch file");
+    assert_eq!(twice, sums(&packed, folder.path()));
 }
 
 /// Must fail: shows that the harness finds what there is to find. A branch for each byte, as a parser

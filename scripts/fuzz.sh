@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:-20}
 shift || true
-all=(container manifest index object rows rules verify resealed repair salvage ddl)
+all=(container manifest index object rows rules verify resealed repair salvage ddl dump)
 [ $# -eq 0 ] || all=("$@")
 cache=${PGARK_CACHE:-.cache}/fuzz
 

@@ -98,7 +98,9 @@ pub(super) fn explain(trouble: Trouble, error: &DumpFileError) -> Trouble {
             "dumps of pg_dump are taken, in each of its forms: plain SQL, also packed by gzip or \
              zstd, custom (-Fc), directory (-Fd), tar (-Ft)",
         ),
-        DumpFileError::Incomplete { .. } | DumpFileError::Rows { .. } => trouble.hint(
+        DumpFileError::Incomplete { .. }
+        | DumpFileError::Rows { .. }
+        | DumpFileError::LargeObject { .. } => trouble.hint(
             "nothing was written: an archive has to hold all of a database. What is there of the \
              dump psql or pg_restore can still load",
         ),

@@ -20,6 +20,8 @@ use crate::source::ddl::DeclaredSequence;
 use crate::source::{Dump, DumpFileError, Run, Stop};
 use crate::verify::rules::RuleFile;
 
+mod large_objects;
+
 /// What a run of rows may take of memory: as text, as a batch, and as blobs of it.
 const RUN: usize = 8 << 20;
 
@@ -83,7 +85,7 @@ fn write(options: &DumpOptions, progress: &dyn Progress, file: File) -> Result<M
         Err(DumpFileError::Stopped) => return Err(CreateError::Interrupted),
         dump => dump?,
     };
-    let schema = dump::of_entries(&dump.entries)?;
+    let schema = dump::of_entries(&dump.entries, &dump.labels)?;
     let rules = resolved(options.rules.as_ref(), &dump.declared.tables)?;
     for note in &dump.declared.notes {
         progress.note(note);
@@ -123,30 +125,26 @@ fn write(options: &DumpOptions, progress: &dyn Progress, file: File) -> Result<M
         progress.on(&table.name.to_string());
         writer.begin_table(Some(&table.name)).map_err(wrong)?;
         let table_name = table.name.to_string();
-        let mut rows = Rows {
-            known: writer.known(),
-            writer: &mut writer,
-            waiting: VecDeque::new(),
-            most: (half / RUN).max(2),
-            progress,
-            failed: None,
-            table: &table_name,
-        };
+        let mut rows = Rows::new(&mut writer, half, progress, &table_name);
         let given = dump.rows(at, &mut |run| rows.take(run)).and_then(|()| rows.end());
-        match (rows.failed.take(), given) {
-            (Some(RowError::Write(error)), _) => return Err(wrong(error)),
-            (Some(RowError::Other(error)), _) => return Err(error),
-            (None, Err(Stop::Dump(error))) => return Err(error.into()),
-            (None, Err(Stop::Taker)) => return Err(CreateError::Interrupted),
-            (None, Ok(())) => {}
-        }
+        rows.done(given).map_err(|error| error.of(path))?;
         let stored = writer.end_table().map_err(wrong)?;
         data.push(stored);
         table.data = Some(stored);
     }
+    let tables = u64::try_from(data.len()).unwrap_or(0);
+    if let Some(objects) = dump.large_objects() {
+        progress.on(large_objects::NAME);
+        writer.begin_table(None).map_err(wrong)?;
+        let mut rows = Rows::new(&mut writer, half, progress, large_objects::NAME);
+        let given = large_objects::read(&dump, objects, &mut rows).and_then(|()| rows.end());
+        rows.done(given).map_err(|error| error.of(path))?;
+        let stored = writer.end_table().map_err(wrong)?;
+        data.push(stored);
+        manifest.large_objects = Some(stored);
+    }
 
     progress.begin(Phase::Finish, 0, 0);
-    let tables = u64::try_from(data.len()).unwrap_or(0);
     let (out, stored) = writer.finish(manifest).map_err(wrong)?;
     out.into_inner()
         .map_err(io::IntoInnerError::into_error)
@@ -154,9 +152,19 @@ fn write(options: &DumpOptions, progress: &dyn Progress, file: File) -> Result<M
     Ok(Made { stored, tables, data })
 }
 
+/// Why rows are not in the archive.
 enum RowError {
     Write(WriteError),
     Other(CreateError),
+}
+
+impl RowError {
+    fn of(self, path: &Path) -> CreateError {
+        match self {
+            Self::Write(error) => CreateError::write(path, error),
+            Self::Other(error) => error,
+        }
+    }
 }
 
 /// Runs of rows on their way: made batches of on all cores, written in their order.
@@ -171,8 +179,34 @@ struct Rows<'a> {
     table: &'a str,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(
+        writer: &'a mut ArchiveWriter<BufWriter<File>>,
+        memory: usize,
+        progress: &'a dyn Progress,
+        table: &'a str,
+    ) -> Self {
+        Self {
+            known: writer.known(),
+            writer,
+            waiting: VecDeque::new(),
+            most: (memory / RUN).max(2),
+            progress,
+            failed: None,
+            table,
+        }
+    }
+
     fn take(&mut self, run: Run) -> Result<(), Stop> {
+        self.send(run.length(), move |builder| run.batch(builder))
+    }
+
+    /// `work` makes a batch of so many bytes.
+    fn send(
+        &mut self,
+        length: usize,
+        work: impl FnOnce(BatchBuilder) -> Result<Batch, String> + Send + 'static,
+    ) -> Result<(), Stop> {
         if self.progress.interrupted() {
             return Err(Stop::Taker);
         }
@@ -180,9 +214,18 @@ impl Rows<'_> {
             self.write_first()?;
         }
         let builder = BatchBuilder::new(self.known.clone());
-        let length = run.len();
-        self.waiting.push_back((length, compute(move || run.batch(builder))));
+        self.waiting.push_back((length, compute(move || work(builder))));
         Ok(())
+    }
+
+    /// What became of them.
+    fn done(self, given: Result<(), Stop>) -> Result<(), RowError> {
+        match (self.failed, given) {
+            (Some(failed), _) => Err(failed),
+            (None, Err(Stop::Dump(error))) => Err(RowError::Other(error.into())),
+            (None, Err(Stop::Taker)) => Err(RowError::Other(CreateError::Interrupted)),
+            (None, Ok(())) => Ok(()),
+        }
     }
 
     fn end(&mut self) -> Result<(), Stop> {

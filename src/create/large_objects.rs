@@ -1,6 +1,7 @@
 //! Large objects as rows of `oid, owner, acl, comment, data`, in the order of their OIDs.
 
 use super::pump::{Failed, Feed};
+use crate::format::batch::BatchBuilder;
 use crate::format::rows::Bytea;
 use crate::pg::Session;
 use crate::pg::catalog::{LargeObject, large_objects, read_large_object};
@@ -30,7 +31,7 @@ pub(super) async fn read(session: &Session, feed: &Feed<'_>) -> Result<(), Faile
             let builder = feed.mode().builder();
             feed.run(reserved, 0, move || {
                 let mut builder = builder;
-                row(&mut builder, &object, value);
+                put(&mut builder, &object, value);
                 Ok(builder.finish())
             })?;
         }
@@ -56,16 +57,29 @@ async fn rows(
     feed.run(permit, bytes, move || {
         for mut object in objects {
             let data = Bytea::Inline(std::mem::take(&mut object.head));
-            row(&mut builder, &object, data);
+            put(&mut builder, &object, data);
         }
         Ok(builder.finish())
     })
 }
 
-fn row(builder: &mut crate::format::batch::BatchBuilder, object: &LargeObject, data: Bytea) {
-    builder.text(object.oid.to_string().as_bytes());
-    builder.text(object.owner.as_bytes());
-    for text in [&object.acl, &object.comment] {
+fn put(builder: &mut BatchBuilder, object: &LargeObject, data: Bytea) {
+    let LargeObject { oid, owner, acl, comment, .. } = object;
+    row(builder, *oid, owner, acl.as_deref(), comment.as_deref(), data);
+}
+
+/// The row of a large object.
+pub(super) fn row(
+    builder: &mut BatchBuilder,
+    oid: u32,
+    owner: &str,
+    acl: Option<&str>,
+    comment: Option<&str>,
+    data: Bytea,
+) {
+    builder.text(oid.to_string().as_bytes());
+    builder.text(owner.as_bytes());
+    for text in [acl, comment] {
         match text {
             None => builder.null(),
             Some(text) => builder.text(text.as_bytes()),

@@ -1,16 +1,24 @@
 //! A dump, taken apart: its schema, its catalog, and where the rows of each table are.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use libpgdump::{Entry, ObjectType};
 
-use super::ddl::{Declarations, Declared, Piece, statements};
+use super::contents::Contents;
+use super::ddl::{
+    Declarations, Declared, LargeObject, Piece, Session, large_object, session_authorization,
+    statements,
+};
+use super::encoding::Encoding;
 use super::error::DumpFileError;
 use super::input::{self, Input};
+use super::large::{Facts, LargeObjects, Written};
 use super::names;
-use super::plain::{self, Plain, Stretch};
+use super::plain::{Plain, Stretch};
 use super::reader::{Form, Runs, Shape};
+use super::scan::scan;
 use super::toc::Toc;
 use crate::format::batch::{Batch, BatchBuilder};
 use crate::format::manifest::{Name, Source, TableKind};
@@ -27,8 +35,11 @@ pub struct Dump {
     pub declared: Declared,
     /// Its objects as `pg_dump` has them.
     pub(crate) entries: Vec<Entry>,
+    /// OID, provider and label of large objects that have one.
+    pub labels: Vec<(u32, String, String)>,
     /// Of each table in `declared`, where its rows are.
     rows: Vec<Option<Rows>>,
+    large_objects: LargeObjects,
     standard: bool,
     file: File,
 }
@@ -43,24 +54,43 @@ struct Rows {
     at: usize,
     form: Form,
     shape: Shape,
+    encoding: Encoding,
 }
 
-/// A run of rows, to be made a batch of.
-pub(crate) struct Run {
+/// A run of rows, to be made a batch of: by any thread.
+pub struct Run {
     bytes: Vec<u8>,
     form: Form,
     shape: Shape,
+    encoding: Encoding,
+    /// Lines of the table's rows before it.
+    lines: usize,
 }
 
 impl Run {
     /// Bytes of it in the dump.
-    pub(crate) fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.bytes.len()
     }
 
-    /// A batch of it.
-    pub(crate) fn batch(self, builder: BatchBuilder) -> Result<Batch, String> {
-        self.shape.batch(self.form, self.bytes, builder)
+    /// A batch of it. An error says which row is none of the table, or has a byte that is no
+    /// character.
+    pub fn batch(self, builder: BatchBuilder) -> Result<Batch, String> {
+        let bytes = match self.encoding.decode(self.bytes) {
+            Ok(bytes) => bytes,
+            Err((bytes, wrong)) => {
+                let before = bytes.get(..wrong.at).unwrap_or_default();
+                let line = self.lines + line_ends(before) + 1;
+                return Err(format!("line {line} of them has {wrong}"));
+            }
+        };
+        self.shape.batch(self.form, bytes, builder)
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("length", &self.length()).finish_non_exhaustive()
     }
 }
 
@@ -85,15 +115,18 @@ impl Dump {
         read: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Self, DumpFileError> {
         match input::open(path, spool)? {
-            Input::Plain(input, file) => of_plain(plain::scan(path, input, file, spool, read)?),
+            Input::Plain(input, file) => of_plain(scan(path, input, file, spool, read)?),
             Input::Custom(file) => of_toc("custom", Toc::custom(path, file)?),
-            Input::Tar(file) => of_toc("tar", Toc::tar(path, file, spool)?),
+            Input::Tar(file) => of_toc("tar", Toc::tar(path, file)?),
             Input::Directory => of_toc("directory", Toc::directory(path)?),
         }
     }
 
     /// Gives the rows of a table, run by run. None are given if the dump has none for it.
-    pub(crate) fn rows(
+    ///
+    /// # Errors
+    /// [`Stop`]: the dump is not whole, or `each` wanted it.
+    pub fn rows(
         &self,
         table: usize,
         each: &mut dyn FnMut(Run) -> Result<(), Stop>,
@@ -106,7 +139,7 @@ impl Dump {
         let (input, marked) = match &self.file {
             File::Plain(plain) => {
                 let stretch = plain.rows.get(rows.at);
-                let input = stretch.map(|stretch| plain.rows(stretch)).transpose();
+                let input = stretch.map(|stretch| plain.read(stretch.place)).transpose();
                 (input.map_err(|error| wrong(error.to_string()))?, false)
             }
             File::Toc(toc) => {
@@ -119,15 +152,46 @@ impl Dump {
         };
         let input = input.ok_or_else(|| wrong("there is no data for them in the dump".into()))?;
         let mut runs = Runs::new(input, rows.form, self.standard, marked);
+        let Rows { form, encoding, .. } = *rows;
+        let mut lines = 0;
         while let Some(bytes) = runs.next().map_err(&wrong)? {
-            each(Run { bytes, form: rows.form, shape: rows.shape.clone() })?;
+            let more = if encoding.converts() { line_ends(&bytes) } else { 0 };
+            each(Run { bytes, form, shape: rows.shape.clone(), encoding, lines })?;
+            lines += more;
         }
         Ok(())
     }
+
+    /// Its large objects in the order of their OIDs, without their bytes; none if it has none.
+    pub fn large_objects(&self) -> Option<impl Iterator<Item = Facts>> {
+        (!self.large_objects.is_empty()).then(|| self.large_objects.iter())
+    }
+
+    /// The bytes of a large object. They have to be read to their end, where they are proven whole.
+    ///
+    /// # Errors
+    /// [`DumpFileError::LargeObject`]: they are missing.
+    pub fn large_object(&self, facts: &Facts) -> Result<Box<dyn Read + '_>, DumpFileError> {
+        match &self.file {
+            File::Toc(toc) => toc.large_object(facts.oid, facts.place),
+            File::Plain(plain) => {
+                let statements = plain.read(facts.place);
+                let wrong = |error: std::io::Error| {
+                    DumpFileError::large_object(facts.oid, error.to_string())
+                };
+                Ok(Box::new(Written::new(statements.map_err(wrong)?, self.standard)))
+            }
+        }
+    }
+}
+
+fn line_ends(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 /// Why giving rows stopped.
-pub(crate) enum Stop {
+#[derive(Debug)]
+pub enum Stop {
     /// The dump is at fault.
     Dump(DumpFileError),
     /// Whoever took them wanted it.
@@ -146,7 +210,7 @@ fn version_number(text: &str) -> u64 {
     if major >= 10 { major * 10_000 + second } else { major * 10_000 + second * 100 + third }
 }
 
-fn of_plain(plain: Plain) -> Result<Dump, DumpFileError> {
+fn of_plain(mut plain: Plain) -> Result<Dump, DumpFileError> {
     let mut declarations = Declarations::new();
     declarations.set_server_version(version_number(&plain.versions.0));
     let mut standard = true;
@@ -157,9 +221,17 @@ fn of_plain(plain: Plain) -> Result<Dump, DumpFileError> {
         declarations.statement(statement)?;
     }
     let mut found = Vec::with_capacity(plain.rows.len());
-    for (at, Stretch { target, form, .. }) in plain.rows.iter().enumerate() {
-        let name = resolve(&declarations, target.schema.as_deref(), &target.table)?;
-        found.push((at, name, *form, target.columns.clone()));
+    for (at, Stretch { target, of, form, encoding, .. }) in plain.rows.iter().enumerate() {
+        let mut table = resolve(&declarations, target.schema.as_deref(), &target.table)?;
+        // Rows of a partition that are loaded by way of its root.
+        if let Some((schema, name)) = of
+            && let Some(named) = declarations.resolve_table(Some(schema), name)
+            && declarations.is_partition_within(&named, &table)
+        {
+            table = named;
+        }
+        let (form, columns, encoding) = (*form, target.columns.clone(), *encoding);
+        found.push(Found { at, table, form, columns, encoding });
     }
     let mut announced = Vec::new();
     for (schema, table) in &plain.announced {
@@ -172,70 +244,157 @@ fn of_plain(plain: Plain) -> Result<Dump, DumpFileError> {
     let database = database.or_else(|| plain.connect.clone());
     let source = source(&declared, &server, &pg_dump, database.unwrap_or_default());
     let made = plain.started.clone();
-    let entries = plain.entries.clone();
-    let found = Found { rows: found, announced };
-    assemble(
-        Head { form: "plain", made, source, standard },
+    let parts = Parts {
         declared,
-        entries,
-        found,
-        File::Plain(plain),
-    )
+        entries: std::mem::take(&mut plain.entries),
+        rows: found,
+        announced,
+        large_objects: std::mem::take(&mut plain.large_objects),
+        encoding: plain.encoding,
+    };
+    assemble(Head { form: "plain", made, source, standard }, parts, File::Plain(plain))
 }
 
-fn of_toc(form: &'static str, toc: Toc) -> Result<Dump, DumpFileError> {
-    let meta = &toc.meta;
+fn of_toc(form: &'static str, mut toc: Toc) -> Result<Dump, DumpFileError> {
+    let Contents { encoding, ref versions, .. } = toc.contents;
     let mut declarations = Declarations::new();
-    declarations.set_server_version(version_number(&meta.server_version));
+    declarations.set_server_version(version_number(&versions.0));
     let mut standard = true;
     let mut found = Vec::new();
-    for (at, entry) in meta.entries.iter().enumerate() {
+    let mut large_objects = LargeObjects::default();
+    let mut kept = 0;
+    for entry in &toc.contents.entries {
+        if of_large_objects(entry) {
+            about_large_objects(&toc, entry, standard, &mut large_objects)?;
+            continue;
+        }
+        let at = kept;
+        kept += 1;
         let sql = entry.defn.as_deref().unwrap_or_default();
-        match &entry.desc {
-            ObjectType::TableData => {
-                let copy = entry.copy_stmt.as_deref().unwrap_or_default();
-                let (form, columns) = match copy.strip_prefix("COPY ") {
-                    Some(rest) => (Form::Copy, names::target(rest)?.0.columns),
-                    None => (Form::Insert, listed(&toc, entry)?),
-                };
-                let table = entry.tag.as_deref().unwrap_or_default();
-                let name = resolve(&declarations, entry.namespace.as_deref(), table)?;
-                // A table has an entry for its rows even if the dump was made without them.
-                if !entry.had_dumper {
-                    return Err(DumpFileError::Partial(format!("rows of {name} were left out")));
-                }
-                found.push((at, name, form, columns));
+        if entry.desc == ObjectType::TableData {
+            let copy = entry.copy_stmt.as_deref().unwrap_or_default();
+            let (form, columns) = match copy.strip_prefix("COPY ") {
+                Some(rest) => (Form::Copy, names::target(rest)?.0.columns),
+                None => (Form::Insert, listed(&toc, entry)?),
+            };
+            let table = entry.tag.as_deref().unwrap_or_default();
+            let table = resolve(&declarations, entry.namespace.as_deref(), table)?;
+            // A table has an entry for its rows even if the dump was made without them.
+            if !entry.had_dumper {
+                return Err(DumpFileError::Partial(format!("rows of {table} were left out")));
             }
-            ObjectType::Blob | ObjectType::BlobMetadata | ObjectType::Blobs => {
-                return Err(DumpFileError::large_objects());
-            }
-            _ => {
-                for piece in statements(sql) {
-                    let Piece::Statement(statement) = piece? else { continue };
-                    if let Some(on) = super::ddl::standard_strings(statement) {
-                        standard = on;
-                    }
-                    declarations.statement(statement)?;
+            found.push(Found { at, table, form, columns, encoding });
+        } else {
+            for piece in statements(sql) {
+                let Piece::Statement(statement) = piece? else { continue };
+                if let Some(on) = super::ddl::standard_strings(statement) {
+                    standard = on;
                 }
+                declarations.statement(statement)?;
             }
         }
     }
+    toc.large_objects(|oid, place| large_objects.data(oid, place))?;
     let declared = declarations.finish()?;
-    let source = source(&declared, &meta.server_version, &meta.dump_version, meta.dbname.clone());
-    let time = &meta.timestamp;
-    let made = format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-        time.year + 1900,
-        time.month + 1,
-        time.day,
-        time.hour,
-        time.minute,
-        time.second
-    );
-    let entries = meta.entries.clone();
-    let found = Found { rows: found, announced: Vec::new() };
-    let head = Head { form, made: Some(made), source, standard };
-    assemble(head, declared, entries, found, File::Toc(toc))
+    let Contents { database, versions: (server, pg_dump), .. } = &toc.contents;
+    let source = source(&declared, server, pg_dump, database.clone());
+    let made = Some(toc.contents.made.clone());
+    let mut entries = std::mem::take(&mut toc.contents.entries);
+    entries.retain(|entry| !of_large_objects(entry));
+    let known = |entry: &&mut Entry| entry.desc == ObjectType::Encoding;
+    if let Some(entry) = entries.iter_mut().find(known).filter(|_| encoding.converts()) {
+        // Which is what the text becomes.
+        entry.defn = Some("SET client_encoding = 'UTF8';\n".into());
+    }
+    let parts =
+        Parts { declared, entries, rows: found, announced: Vec::new(), large_objects, encoding };
+    assemble(Head { form, made, source, standard }, parts, File::Toc(toc))
+}
+
+/// Whether an entry is of large objects: they are rows in an archive, not a part of the schema.
+fn of_large_objects(entry: &Entry) -> bool {
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    match &entry.desc {
+        ObjectType::Blob | ObjectType::BlobMetadata | ObjectType::Blobs => true,
+        ObjectType::Acl | ObjectType::Comment | ObjectType::SecurityLabel => {
+            tag.starts_with("LARGE OBJECT ") || tag.starts_with("LARGE OBJECTS ")
+        }
+        _ => false,
+    }
+}
+
+/// Takes in what such an entry says.
+fn about_large_objects(
+    toc: &Toc,
+    entry: &Entry,
+    standard: bool,
+    objects: &mut LargeObjects,
+) -> Result<(), DumpFileError> {
+    let text = entry.defn.as_deref().unwrap_or_default();
+    match &entry.desc {
+        ObjectType::Blobs => return Ok(()),
+        ObjectType::Blob | ObjectType::BlobMetadata => {
+            for oid in oids(entry)? {
+                objects.create(oid, entry.owner.as_deref())?;
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    // Since version 17 privileges that several have are there once, for the first of them.
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    let group = if tag.starts_with("LARGE OBJECTS ") { group(toc, entry)? } else { Vec::new() };
+    for piece in statements(text) {
+        let Piece::Statement(statement) = piece? else { continue };
+        if let Some(role) = session_authorization(statement, standard)? {
+            objects.session(role);
+            continue;
+        }
+        let said = large_object(statement, standard)?;
+        let said = said.ok_or_else(|| {
+            let shown: String = statement.trim().chars().take(80).collect();
+            DumpFileError::Unsupported(format!("{tag}: {shown:?} is not understood"))
+        })?;
+        match (said, group.first()) {
+            (LargeObject::Change(oid, change), Some(first)) if *first == oid => {
+                for oid in &group {
+                    objects.change(*oid, &change)?;
+                }
+            }
+            (said, _) => objects.said(said)?,
+        }
+    }
+    objects.session(Session::Own);
+    Ok(())
+}
+
+/// The OIDs of the group that privileges are of: declared by the entry that theirs depends on.
+fn group(toc: &Toc, entry: &Entry) -> Result<Vec<u32>, DumpFileError> {
+    let metadata =
+        toc.contents.entries.iter().find(|it| {
+            it.desc == ObjectType::BlobMetadata && entry.dependencies.contains(&it.dump_id)
+        });
+    let group = metadata.map_or(Ok(Vec::new()), oids)?;
+    if group.is_empty() {
+        let tag = entry.tag.as_deref().unwrap_or_default();
+        let what = format!("privileges of {tag}: of which is not said");
+        return Err(DumpFileError::Unsupported(what));
+    }
+    Ok(group)
+}
+
+/// The OIDs that an entry declares: its name, or since version 17 the lines of its definition.
+fn oids(entry: &Entry) -> Result<Vec<u32>, DumpFileError> {
+    let text = match &entry.desc {
+        ObjectType::Blob => entry.tag.as_deref(),
+        _ => entry.defn.as_deref(),
+    };
+    let text = text.unwrap_or_default();
+    let oid = |line: &str| line.parse().ok().filter(|oid| *oid > 0);
+    text.lines().map(oid).collect::<Option<_>>().ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        DumpFileError::Unsupported(format!("{shown:?} is the OID of no large object"))
+    })
 }
 
 /// The columns that the first row of an entry lists, if it does.
@@ -245,9 +404,10 @@ fn listed(toc: &Toc, entry: &Entry) -> Result<Option<Vec<String>>, DumpFileError
     let Some(input) = toc.data(entry)? else { return Ok(None) };
     let mut head = Vec::new();
     // What is damaged is told when the rows are read.
-    _ = std::io::Read::read_to_end(&mut std::io::Read::take(input, NAMES), &mut head);
+    _ = input.take(NAMES).read_to_end(&mut head);
     let end = memchr::memmem::find(&head, b" VALUES").unwrap_or(0);
-    let head = String::from_utf8_lossy(head.get(..end).unwrap_or_default()).into_owned();
+    head.truncate(end);
+    let head = toc.contents.encoding.text(head).unwrap_or_default();
     let found = head.trim_start().strip_prefix("INSERT INTO ").map(names::target).transpose()?;
     Ok(found.and_then(|(target, _)| target.columns))
 }
@@ -292,29 +452,41 @@ struct Head {
     standard: bool,
 }
 
-/// Rows that were found: their number in the file, table, form, and columns.
+/// Rows that were found.
 struct Found {
-    rows: Vec<(usize, Name, Form, Option<Vec<String>>)>,
-    /// Tables of which there may be none.
-    announced: Vec<Name>,
+    /// Their number in the file.
+    at: usize,
+    table: Name,
+    form: Form,
+    columns: Option<Vec<String>>,
+    encoding: Encoding,
 }
 
-fn assemble(
-    head: Head,
-    mut declared: Declared,
+/// What a dump is put together of.
+struct Parts {
+    declared: Declared,
     entries: Vec<Entry>,
-    found: Found,
-    file: File,
-) -> Result<Dump, DumpFileError> {
+    rows: Vec<Found>,
+    /// Tables of which there may be none.
+    announced: Vec<Name>,
+    large_objects: LargeObjects,
+    encoding: Encoding,
+}
+
+fn assemble(head: Head, parts: Parts, file: File) -> Result<Dump, DumpFileError> {
     let Head { form, made, source, standard } = head;
-    let encoding = declared.client_encoding.as_deref().unwrap_or("UTF8");
-    if !matches!(encoding.to_ascii_uppercase().as_str(), "UTF8" | "SQL_ASCII") {
+    let Parts { mut declared, entries, rows: found, announced, mut large_objects, encoding } =
+        parts;
+    // A server gives the bytes of such a database as they are, whatever it is asked for.
+    if let (Some(name), "SQL_ASCII") = (encoding.name(), source.encoding.as_str()) {
         return Err(DumpFileError::Unsupported(format!(
-            "it is encoded in {encoding}: dump with pg_dump --encoding=UTF8"
+            "its database knows no encoding (SQL_ASCII), and it says {name}: dump with pg_dump \
+             --encoding=SQL_ASCII"
         )));
     }
+    large_objects.check()?;
     let mut rows: BTreeMap<Name, Rows> = BTreeMap::new();
-    for (at, name, form, columns) in found.rows {
+    for Found { at, table: name, form, columns, encoding } in found {
         if let Some(columns) = columns.or_else(|| (form == Form::Copy).then(Vec::new)) {
             declared.set_order(&name, &columns)?;
         }
@@ -324,19 +496,19 @@ fn assemble(
         })?;
         if table.kind == TableKind::Partitioned {
             return Err(DumpFileError::Unsupported(format!(
-                "rows of the partitions of {name} are written as rows of {name}: dump without \
-                 --load-via-partition-root"
+                "there are rows of {name}, and no comment of pg_dump says of which of its partitions \
+                 they are: dump without --load-via-partition-root"
             )));
         }
         let shape = Shape::of(table, standard);
-        if rows.insert(name.clone(), Rows { at, form, shape }).is_some() {
+        if rows.insert(name.clone(), Rows { at, form, shape, encoding }).is_some() {
             return Err(DumpFileError::Rows {
                 table: name.to_string(),
                 what: "they are there twice".into(),
             });
         }
     }
-    let there = |name: &Name| rows.contains_key(name) || found.announced.contains(name);
+    let there = |name: &Name| rows.contains_key(name) || announced.contains(name);
     let missing: Vec<String> = declared
         .tables
         .iter()
@@ -353,5 +525,6 @@ fn assemble(
         )));
     }
     let rows = declared.tables.iter().map(|table| rows.remove(&table.name)).collect();
-    Ok(Dump { form, made, source, declared, entries, rows, standard, file })
+    let labels = large_objects.take_labels();
+    Ok(Dump { form, made, source, declared, entries, labels, rows, large_objects, standard, file })
 }

@@ -49,6 +49,14 @@ pub enum DumpFileError {
         /// What is wrong, with the row or statement.
         what: String,
     },
+    /// A large object is not whole, or is not all there.
+    #[error("large object {oid}: {what}")]
+    LargeObject {
+        /// Its OID.
+        oid: u32,
+        /// What is wrong.
+        what: String,
+    },
     /// Whoever asked for it wanted it to stop.
     #[error("stopped")]
     Stopped,
@@ -58,12 +66,7 @@ pub enum DumpFileError {
 }
 
 impl DumpFileError {
-    /// Large objects are not taken from dumps yet.
-    pub(super) fn large_objects() -> Self {
-        Self::Unsupported(
-            "the dump holds large objects, which are not taken from dumps: restore it into a server \
-             and make the archive of that, or dump without them (pg_dump --no-large-objects)"
-                .into(),
-        )
+    pub(super) fn large_object(oid: u32, what: impl Into<String>) -> Self {
+        Self::LargeObject { oid, what: what.into() }
     }
 }

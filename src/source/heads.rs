@@ -49,10 +49,14 @@ pub(super) fn sql(piece: &str) -> &str {
     piece.get(piece.len() - length..).unwrap_or(piece)
 }
 
-/// The object that is given to its owner, as `ALTER ... OWNER TO` names it.
-pub(super) fn owned<'a>(entry: &Entry, statement: &'a str) -> Option<&'a str> {
+/// The object that is given to its owner by `ALTER ... OWNER TO`, as `DROP` names it.
+pub(super) fn owned(entry: &Entry, statement: &str) -> Option<String> {
     let (object, role) = statement.strip_prefix("ALTER ")?.rsplit_once(" OWNER TO ")?;
-    let name = object.strip_prefix(entry.desc.as_str())?.strip_prefix(' ')?;
+    let kind = entry.desc.as_str();
+    // Versions before 15 say TABLE for whatever is like one.
+    let like = matches!(kind, "SEQUENCE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE");
+    let name = object.strip_prefix(kind).or_else(|| object.strip_prefix("TABLE").filter(|_| like));
+    let name = name?.strip_prefix(' ')?;
     // A comment is one line, and a name may hold several: then the statement stays as it is.
     let (role, _) = target(role.strip_suffix(';')?).ok()?;
     let same = role.schema.is_none() && Some(&role.table) == entry.owner.as_ref();
@@ -61,7 +65,7 @@ pub(super) fn owned<'a>(entry: &Entry, statement: &'a str) -> Option<&'a str> {
         // Functions have their arguments behind the name, and are not named by the comment.
         _ => true,
     };
-    (same && named).then_some(object)
+    (same && named).then(|| format!("{kind} {name}"))
 }
 
 pub(super) fn blank(kind: &str, section: Section) -> Entry {
@@ -103,6 +107,15 @@ impl<'a> Head<'a> {
         let comments = piece.get(..piece.len() - sql(piece).len())?;
         let line = comments.lines().rev().find_map(|line| line.strip_prefix("-- Name: "))?;
         Self::parse(line)
+    }
+
+    /// The last comment of an object or of its rows, if there is one.
+    pub(super) fn last(piece: &'a str) -> Option<Self> {
+        let comments = piece.get(..piece.len() - sql(piece).len())?;
+        let named = |line: &'a str| {
+            line.strip_prefix("-- Name: ").or_else(|| line.strip_prefix("-- Data for Name: "))
+        };
+        Self::parse(comments.lines().rev().find_map(named)?)
     }
 
     /// A name, and what follows it.

@@ -1,30 +1,42 @@
 //! Where rows come from other than a live server: files that `pg_dump` wrote.
 
+#[cfg(feature = "dumps")]
+mod contents;
 pub mod ddl;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
 mod dump;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
+mod encoding;
+#[cfg(feature = "dumps")]
+mod encodings;
+#[cfg(feature = "dumps")]
 mod error;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
 mod heads;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
 mod input;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
 mod insert;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
+mod large;
+#[cfg(feature = "dumps")]
 mod names;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
+mod packed;
+#[cfg(feature = "dumps")]
 mod plain;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
 mod reader;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
+mod scan;
+#[cfg(feature = "dumps")]
 mod toc;
 mod utc;
 
-#[cfg(feature = "postgres")]
-pub use dump::Dump;
-#[cfg(feature = "postgres")]
-pub(crate) use dump::{Run, Stop};
-#[cfg(feature = "postgres")]
+#[cfg(feature = "dumps")]
+pub use dump::{Dump, Run, Stop};
+#[cfg(feature = "dumps")]
 pub use error::DumpFileError;
+#[cfg(feature = "dumps")]
+pub use large::Facts;
 pub use utc::in_utc;

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::ddl::{End, Splitter};
+use super::heads::behind_comments;
 use super::insert::{self, Value};
 use super::names;
 use super::utc::in_utc;
@@ -248,8 +249,9 @@ impl Shape {
             let (length, _) = splitter.push(rest).map_err(|error| error.to_string())?;
             let (statement, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
             rest = after;
-            self.insert(statement.trim_ascii(), builder).map_err(|what| {
-                let shown = statement.trim_ascii();
+            let statement = behind_comments(statement).trim_ascii();
+            self.insert(statement, builder).map_err(|what| {
+                let shown = statement;
                 let shown = shown.get(..80).unwrap_or(shown);
                 format!("{what}: {:?}", String::from_utf8_lossy(shown))
             })?;
@@ -327,7 +329,7 @@ fn put(builder: &mut BatchBuilder, kind: Kind, value: Option<&[u8]>) -> Result<(
     };
     match kind {
         Kind::Text => builder.text(value),
-        Kind::Bytea => builder.blob(&bytes(value)?),
+        Kind::Bytea => builder.blob(&bytea(value)?),
         Kind::Time => {
             let text = std::str::from_utf8(value).ok().and_then(in_utc);
             builder.text(text.ok_or("a time that is none")?.as_bytes());
@@ -343,7 +345,7 @@ fn put(builder: &mut BatchBuilder, kind: Kind, value: Option<&[u8]>) -> Result<(
 }
 
 /// The bytes that a text of `bytea` stands for (manual 8.4): hex, or escaped.
-fn bytes(text: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn bytea(text: &[u8]) -> Result<Vec<u8>, String> {
     let wrong = || "a value of bytea that is none".to_owned();
     if let Some(hex) = text.strip_prefix(b"\\x") {
         let (pairs, odd) = hex.as_chunks::<2>();
@@ -397,11 +399,11 @@ mod tests {
 
     #[test]
     fn bytea_in_both_forms() {
-        assert_eq!(bytes(b"\\x00fFa1").unwrap(), [0, 255, 0xa1]);
-        assert_eq!(bytes(b"a\\\\b\\000\\377").unwrap(), b"a\\b\0\xff");
-        assert_eq!(bytes(b"").unwrap(), b"");
+        assert_eq!(bytea(b"\\x00fFa1").unwrap(), [0, 255, 0xa1]);
+        assert_eq!(bytea(b"a\\\\b\\000\\377").unwrap(), b"a\\b\0\xff");
+        assert_eq!(bytea(b"").unwrap(), b"");
         for wrong in [&b"\\x0"[..], b"\\xzz", b"\\9", b"\\400", b"\\"] {
-            assert!(bytes(wrong).is_err(), "{wrong:?}");
+            assert!(bytea(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const CHECKS: [(&str, Check); 11] = [
+const CHECKS: [(&str, Check); 12] = [
     ("container", checks::container),
     ("manifest", checks::manifest),
     ("index", checks::index),
@@ -25,6 +25,7 @@ const CHECKS: [(&str, Check); 11] = [
     ("repair", checks::repair),
     ("salvage", checks::salvage),
     ("ddl", checks::ddl),
+    ("dump", checks::dump),
 ];
 
 #[test]
@@ -37,6 +38,18 @@ fn the_seeds() {
             check(bytes);
         }
         check(b"");
+    }
+}
+
+/// The seeds of dumps are dumps.
+#[test]
+fn dumps_among_the_seeds() {
+    let folder = tempfile::tempdir().unwrap();
+    for (_, bytes) in checks::seeds().iter().filter(|(of, _)| *of == "dump") {
+        let path = folder.path().join("dump.sql");
+        fs::write(&path, bytes).unwrap();
+        let sums = checks::sums(&path, folder.path()).expect("it is a dump");
+        assert!(!sums.is_empty());
     }
 }
 

@@ -16,8 +16,9 @@ use crate::cli::units::{self, Parity};
 /// Images are checked to be whole; `pgark verify` decodes them too.
 ///
 /// SOURCE may also be a file or folder that pg_dump wrote: plain SQL (also packed
-/// by gzip or zstd), custom, directory or tar. Then no database is needed. A dump
-/// that is not proven to be whole is refused.
+/// by gzip or zstd), custom, directory or tar, with large objects, in UTF-8 or any
+/// encoding of one byte a character. Then no database is needed. A dump that is
+/// not proven to be whole is refused.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -110,9 +110,16 @@ pub enum DumpError {
     },
 }
 
-/// The schema in the entries of a dump that was made before. The version is left out.
-pub(crate) fn of_entries(entries: &[libpgdump::Entry]) -> Result<SchemaText, DumpError> {
-    let (pre, post) = text::sections(entries)?;
+/// The schema in the entries of a dump that was made before, with labels of large objects: OID,
+/// provider and label. The version is left out.
+pub(crate) fn of_entries(
+    entries: &[libpgdump::Entry],
+    labels: &[(u32, String, String)],
+) -> Result<SchemaText, DumpError> {
+    let (pre, mut post) = text::sections(entries)?;
+    for (oid, provider, label) in labels {
+        post.add_label(*oid, provider, label);
+    }
     Ok(SchemaText {
         pre: pre.text,
         post: post.text,

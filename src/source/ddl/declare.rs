@@ -91,6 +91,21 @@ impl Declarations {
         self.find_table(&written).filter(|name| self.has_table(name))
     }
 
+    /// Whether a table is a partition of another, at whatever depth.
+    #[cfg(feature = "dumps")]
+    pub(in crate::source) fn is_partition_within(&self, table: &Name, root: &Name) -> bool {
+        let mut at = table;
+        // No deeper than there are tables, whatever they say of each other.
+        for _ in 0..self.relations.len() {
+            match self.relations.get(at).and_then(|relation| relation.partition_of.as_ref()) {
+                Some(parent) if parent == root => return true,
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// Says where a sequence stands: what `setval` does. [`Self::statement`] knows it from
     /// `SELECT pg_catalog.setval('s.q', 7, true)` too.
     pub fn set_value(&mut self, sequence: &Name, last: i64, called: bool) -> Result<(), DdlError> {

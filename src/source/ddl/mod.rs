@@ -75,6 +75,8 @@ mod cursor;
 mod declare;
 mod finish;
 mod keys;
+#[cfg(feature = "dumps")]
+mod large_objects;
 mod lex;
 mod made;
 mod scope;
@@ -88,6 +90,10 @@ mod tests_splitter;
 mod types;
 
 pub use declare::Declarations;
+#[cfg(feature = "dumps")]
+pub(super) use large_objects::{
+    Change, LargeObject, SELECT, Session, UPDATE, large_object, session_authorization,
+};
 pub use splitter::{End, Piece, Splitter, Statements, statements};
 
 /// What the statements of a dump declare.
