@@ -2,15 +2,20 @@
 
 pub mod base;
 pub mod batch;
+mod bounds;
 pub mod cbor;
 pub mod chunking;
 pub mod digest;
+mod digests;
 mod entries;
+mod fences;
 pub mod index;
 pub mod limits;
+mod listing;
 pub mod manifest;
 pub mod object;
 mod output;
+pub mod paged;
 pub mod parity;
 pub mod properties;
 pub mod reader;
@@ -26,3 +31,5 @@ pub mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod tests_bounds;

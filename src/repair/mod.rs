@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::format::thin;
-use crate::io::{AtomicFile, DiskFile, ReadAt};
+use crate::io::{AtomicFile, DiskFile, ReadAt, Scratch};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
@@ -106,7 +106,7 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What the system says; `UnexpectedEof` past the end.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
-    /// The file to map, where there is one.
+    /// The file itself, where there is one.
     fn as_file(&self) -> Option<&File> {
         None
     }
@@ -237,7 +237,8 @@ fn salvaged(
 ) -> Result<Repaired, RepairError> {
     let output = create(&options.output, options.overwrite)?;
     let file = output.file().try_clone()?;
-    let salvage = salvage(source, file, options.memory, progress)?;
+    let scratch = Scratch::beside(&options.output);
+    let salvage = salvage(source, file, options.memory, scratch, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

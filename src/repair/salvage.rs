@@ -19,7 +19,7 @@ use crate::format::rows::{self, Bytea};
 use crate::format::seal::Place;
 use crate::format::thin;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
-use crate::io::ReadAt;
+use crate::io::{ReadAt, Scratch};
 use crate::progress::{Phase, Progress};
 
 /// How many keys of rows that were lost together are told.
@@ -57,7 +57,7 @@ pub struct Salvage {
 }
 
 /// Writes what is whole of `source` to `out`: a new archive. A row is left out if it, or a blob of it,
-/// is damaged. `memory` is in bytes.
+/// is damaged. `memory` is in bytes; what does not fit in it goes to `scratch`.
 ///
 /// # Errors
 /// [`RepairError::Nothing`] if not even the schema is there; [`RepairError::Output`];
@@ -66,6 +66,7 @@ pub fn salvage(
     source: &Arc<dyn ReadAt>,
     out: File,
     memory: usize,
+    scratch: Scratch,
     progress: &dyn Progress,
 ) -> Result<Salvage, RepairError> {
     let nothing = |what: String| RepairError::Nothing(what);
@@ -99,7 +100,7 @@ pub fn salvage(
     let protection = protected.then(Protection::default);
     let out = BufWriter::with_capacity(256 << 10, out);
     let mut writer =
-        ArchiveWriter::create_protected(out, &options, protection).map_err(write_error)?;
+        ArchiveWriter::create_on(out, &options, protection, None, scratch).map_err(write_error)?;
     let mut new = manifest.clone();
     new.source.salvaged = Some(String::new());
     writer.schema(&pre, &post, &new).map_err(write_error)?;

@@ -130,7 +130,7 @@ fn all_rows(archive: &Archive) -> Vec<Vec<u8>> {
 fn salvaged(bytes: Vec<u8>) -> Result<(Salvage, Archive), RepairError> {
     let mut out = tempfile::tempfile().unwrap();
     let source: Arc<dyn ReadAt> = Arc::new(bytes);
-    let result = salvage(&source, out.try_clone().unwrap(), 64 << 20, &Silent)?;
+    let result = salvage(&source, out.try_clone().unwrap(), 64 << 20, Scratch::default(), &Silent)?;
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut out).unwrap();
     out.read_to_end(&mut bytes).unwrap();

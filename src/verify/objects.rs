@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::codes::Code;
 use super::findings::Finding;
-use super::spill::{Merge, Sorter};
 use super::structure::read_finding;
 use super::work::{Bits, Counter, workers};
 use super::{Context, VerifyError};
@@ -17,6 +16,7 @@ use crate::format::index::{BlobRecord, EntryRecord, IndexError};
 use crate::format::object::{self, Head};
 use crate::format::reader::{self, ReadError};
 use crate::format::ustar::{self, EntryKind};
+use crate::io::spill::{Merge, Sorter};
 use crate::io::with_scratch;
 
 /// What is known about everything stored.
