@@ -19,7 +19,7 @@ use pgark::format::reader::{self, Archive, Tail};
 use pgark::format::seal::{self, Place, Seal};
 use pgark::format::writer::{ArchiveWriter, WriterOptions};
 use pgark::format::{cbor, rows, ustar};
-use pgark::io::ReadAt;
+use pgark::io::{ReadAt, Scratch};
 use pgark::progress::Silent;
 use pgark::repair::{self, RepairError};
 use pgark::source::ddl::{self, Declarations, Piece, Splitter};
@@ -336,7 +336,7 @@ fn salvaged(bad: Vec<u8>) -> Option<Report> {
     let mut out: File = tempfile::tempfile().expect("a scratch file");
     let source: Arc<dyn ReadAt> = Arc::new(bad);
     let copy = out.try_clone().expect("a scratch file");
-    match repair::salvage(&source, &|_| Vec::new(), copy, 1 << 20, &Silent) {
+    match repair::salvage(&source, &|_| Vec::new(), copy, 1 << 20, Scratch::default(), &Silent) {
         Ok(_) => {
             let mut bytes = Vec::new();
             out.rewind().and_then(|()| out.read_to_end(&mut bytes)).expect("a scratch file");

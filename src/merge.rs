@@ -15,7 +15,7 @@ use crate::format::parity::Protection;
 use crate::format::reader::{Archive, OpenError, PackCache, ReadError, Section};
 use crate::format::rows::{self, BlobRef, Bytea, RowError};
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
-use crate::io::{AtomicFile, DiskFile, ReadAt};
+use crate::io::{AtomicFile, DiskFile, ReadAt, Scratch};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, VerifyError, VerifyOptions};
 
@@ -133,7 +133,8 @@ pub fn run(options: &MergeOptions, progress: &dyn Progress) -> Result<Merged, Me
         _ => MergeError::Output(error),
     })?;
     let out = BufWriter::with_capacity(256 << 10, output.file().try_clone()?);
-    let (out, written) = merge(&archive, out, options.memory, options.parity, progress)?;
+    let scratch = Scratch::beside(&options.output);
+    let (out, written) = merge(&archive, out, options.memory, options.parity, scratch, progress)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
     drop(archive);
     output.sync()?;
@@ -153,7 +154,8 @@ pub fn run(options: &MergeOptions, progress: &dyn Progress) -> Result<Merged, Me
     Ok(Merged { written, verified })
 }
 
-/// Writes all that `archive` and its bases hold to `out`. `memory` is in bytes.
+/// Writes all that `archive` and its bases hold to `out`. `memory` is in bytes; what does not fit in it
+/// goes to `scratch`.
 ///
 /// # Errors
 /// [`MergeError`].
@@ -162,6 +164,7 @@ pub fn merge<W: io::Write + Send + 'static>(
     out: W,
     memory: usize,
     parity: Option<Protection>,
+    scratch: Scratch,
     progress: &dyn Progress,
 ) -> Result<(W, Written), MergeError> {
     let manifest = archive.manifest();
@@ -171,7 +174,8 @@ pub fn merge<W: io::Write + Send + 'static>(
     };
     let (pre, post) = (text(Section::PreData)?, text(Section::PostData)?);
     let how = WriterOptions { created: manifest.created, memory: memory / 2 };
-    let mut writer = ArchiveWriter::create_protected(out, &how, parity).map_err(write_error)?;
+    let mut writer =
+        ArchiveWriter::create_on(out, &how, parity, None, scratch).map_err(write_error)?;
     writer.schema(&pre, &post, manifest).map_err(write_error)?;
     drop((pre, post));
 

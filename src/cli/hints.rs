@@ -391,6 +391,10 @@ fn repair(error: &RepairError) -> Trouble {
     }
 }
 
+/// What to do where a writer has no room for what it knows.
+pub(super) const SCRATCH: &str = "scratch files, without a name, go to the folder of the archive: \
+    name a place with more room with --output, or set --memory to more; nothing was left behind";
+
 /// What to do about a mistake of this program.
 pub(super) const BUG: &str = "this is a mistake in pgark, not in your data; please report it";
 

@@ -5,12 +5,13 @@ use std::time::Instant;
 use super::Context;
 use super::args::Merge;
 use super::exit::Exit;
-use super::hints::{Failure, Trouble, chain, file, open};
+use super::hints::{Failure, SCRATCH, Trouble, chain, file, open};
 use super::json::{self, Merging};
 use super::printer::Style;
 use super::render;
 use super::units::{counted, size, span};
 use crate::format::parity::Protection;
+use crate::format::writer::WriteError;
 use crate::merge::{self, MergeError, MergeOptions};
 use crate::progress::Progress as _;
 
@@ -74,6 +75,7 @@ pub(super) fn explain(error: &MergeError) -> Trouble {
             "nothing was written. pgark verify says what is damaged, in which file; \
              pgark repair mends it if its parity is enough",
         ),
+        MergeError::Write(WriteError::Scratch(_)) => trouble.hint(SCRATCH),
         MergeError::Interrupted => Failure::Interrupted.explain(),
         _ => trouble,
     }

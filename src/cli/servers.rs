@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 
 use super::exit::Exit;
-use super::hints::{BUG, Failure, Trouble, chain, io_words, open, verification};
+use super::hints::{BUG, Failure, SCRATCH, Trouble, chain, io_words, open, verification};
 use crate::check::CheckError;
 use crate::compare::CompareError;
 use crate::create::CreateError;
 use crate::create::pump::PumpError;
+use crate::format::writer::WriteError;
 use crate::pg::error::AttemptError;
 use crate::pg::{DumpError, PgError};
 use crate::restore::RestoreError;
@@ -34,6 +35,7 @@ pub(super) fn create(error: &CreateError) -> Trouble {
         CreateError::Schema(error) => dump(trouble, error),
         CreateError::Dump(error) => super::dumps::explain(trouble, error),
         CreateError::Rows(error) => pump(trouble, error),
+        CreateError::Write { source: WriteError::Scratch(_), .. } => trouble.hint(SCRATCH),
         CreateError::Write { .. } => trouble,
         CreateError::ReadBack { path, .. } => trouble.hint(format!(
             "what is read is not what was written: check the disk and the memory of this machine, \

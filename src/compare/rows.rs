@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 use super::CompareError;
 use crate::format::digest::Digest;
 use crate::format::rows;
+use crate::io::spill::{Merge, Sorter};
 use crate::progress::Progress;
-use crate::verify::spill::{Merge, Sorter};
 
 /// Key 16, row 16, side 1, offset 8, length 8: in the order they sort by.
 const RECORD: usize = 49;

@@ -14,6 +14,7 @@ use crate::format::batch::{Batch, BatchBuilder, KnownBlobs};
 use crate::format::manifest::{DumpFacts, Manifest, TableData};
 use crate::format::parity::Protection;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
+use crate::io::Scratch;
 use crate::pg::dump;
 use crate::progress::{Phase, Progress};
 use crate::source::ddl::DeclaredSequence;
@@ -112,8 +113,9 @@ fn write(options: &DumpOptions, progress: &dyn Progress, file: File) -> Result<M
     let created = options.created.unwrap_or_else(now);
     let out = BufWriter::with_capacity(256 << 10, file);
     let writing = WriterOptions { created, memory: half };
+    let scratch = Scratch::beside(path);
     let mut writer =
-        ArchiveWriter::create_protected(out, &writing, options.parity).map_err(wrong)?;
+        ArchiveWriter::create_on(out, &writing, options.parity, None, scratch).map_err(wrong)?;
     writer.schema(&schema.pre, &schema.post, &manifest).map_err(wrong)?;
 
     progress.begin(Phase::Rows, 0, 0);

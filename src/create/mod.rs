@@ -28,7 +28,7 @@ use crate::format::rows::Bytea;
 use crate::format::rules::Rules;
 use crate::format::thin;
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions, Written};
-use crate::io::{AtomicFile, DiskFile, ReadAt};
+use crate::io::{AtomicFile, DiskFile, ReadAt, Scratch};
 use crate::pg::catalog::{self, Catalog};
 use crate::pg::dump::{self, DumpError, SchemaText};
 use crate::pg::plan;
@@ -403,6 +403,7 @@ async fn write(
         &WriterOptions { created, memory: half },
         options.parity,
         base,
+        Scratch::beside(path),
     )
     .map_err(write)?;
     let (pre, post) = (std::mem::take(&mut schema.pre), std::mem::take(&mut schema.post));

@@ -6,34 +6,64 @@ use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use super::base::OnBase;
-use super::chunking;
+use super::chunking::{self, Cut};
 use super::digest::{Digest, RowSum};
 use super::rows::{self, BlobRef, INLINE_BYTEA, RowError};
 
 /// The blobs of more than one chunk that a writer has: no need to cut them again. Only a hint: a
-/// blob not found here may be known all the same, and the archive is the same either way.
-#[derive(Clone, Default, Debug)]
+/// blob not found here may be known all the same, and the archive is the same either way. So those
+/// that were not written lately may be forgotten.
+#[derive(Clone, Debug)]
 pub struct KnownBlobs {
-    written: Arc<RwLock<HashSet<Digest>>>,
+    written: Arc<RwLock<Lately>>,
     base: Option<Arc<OnBase>>,
 }
 
+#[derive(Debug)]
+struct Lately {
+    new: HashSet<Digest>,
+    old: HashSet<Digest>,
+    /// How many may be new before those that are old are forgotten.
+    most: usize,
+}
+
+/// Bytes of memory for each blob in a set, at most.
+const KNOWN: usize = 80;
+
+impl Default for KnownBlobs {
+    fn default() -> Self {
+        Self::on(None, 1 << 20)
+    }
+}
+
 impl KnownBlobs {
-    /// With those that a base has.
-    pub(super) fn on(base: Option<Arc<OnBase>>) -> Self {
-        Self { written: Arc::default(), base }
+    /// With those that a base has, and in so many bytes those that were written.
+    pub(super) fn on(base: Option<Arc<OnBase>>, bytes: usize) -> Self {
+        let most = (bytes / 2 / KNOWN).max(1);
+        let written = Lately { new: HashSet::new(), old: HashSet::new(), most };
+        Self { written: Arc::new(RwLock::new(written)), base }
     }
 
     fn contains(&self, blob: &BlobRef) -> bool {
         // Never waits: a busy set is one that says no.
-        self.written.try_read().is_ok_and(|known| known.contains(&blob.digest))
+        let here =
+            |known: &Lately| known.new.contains(&blob.digest) || known.old.contains(&blob.digest);
+        self.written.try_read().is_ok_and(|known| here(&known))
             || self.base.as_ref().is_some_and(|base| base.blob(blob).is_some())
     }
 
     pub(super) fn insert(&self, digest: Digest) {
         if let Ok(mut known) = self.written.write() {
-            known.insert(digest);
+            if known.new.len() >= known.most {
+                known.old = std::mem::take(&mut known.new);
+            }
+            known.new.insert(digest);
         }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.written.read().map_or(0, |known| (known.new.len() + known.old.len()) * KNOWN)
     }
 }
 
@@ -124,6 +154,8 @@ pub struct BatchBuilder {
     batch: Batch,
     data: Vec<u8>,
     in_batch: HashSet<Digest>,
+    /// Bytes of each chunk, where they are not cut by what they hold.
+    piece: Option<usize>,
     row_start: usize,
     row_begun: bool,
     /// Of the blobs in the row.
@@ -153,10 +185,18 @@ impl BatchBuilder {
             batch: Batch::default(),
             data: Vec::new(),
             in_batch: HashSet::new(),
+            piece: None,
             row_start: 0,
             row_begun: false,
             row_weight: 0,
         }
+    }
+
+    /// Cuts blobs every so many bytes (at least one), whatever they hold: then very many chunks are
+    /// made in little time, to see what they take. Readers take any cut.
+    #[must_use]
+    pub fn in_pieces(self, bytes: usize) -> Self {
+        Self { piece: Some(bytes.max(1)), ..self }
     }
 
     /// Makes room for so many bytes of blobs, if they are kept at all.
@@ -219,7 +259,8 @@ impl BatchBuilder {
         self.row_weight = self.row_weight.saturating_add(chunking::list_weight(blob.length));
         let Some(known) = &self.known else { return };
         let mut chunks = Vec::new();
-        let many = bytes.is_some_and(|(bytes, _)| bytes.len() > chunking::WHOLE);
+        let whole = self.piece.unwrap_or(chunking::WHOLE);
+        let many = bytes.is_some_and(|(bytes, _)| bytes.len() > whole);
         let skip = self.in_batch.contains(&blob.digest) || many && known.contains(&blob);
         if let Some((bytes, at)) = bytes.filter(|_| !skip) {
             self.in_batch.insert(blob.digest);
@@ -227,7 +268,7 @@ impl BatchBuilder {
                 self.data.extend_from_slice(bytes);
                 self.data.len() - bytes.len()
             });
-            cut(bytes, blob.digest, start, &mut chunks);
+            cut(bytes, blob.digest, self.piece, start, &mut chunks);
         }
         self.batch.blobs.push(NewBlob { at, blob, chunks });
     }
@@ -265,11 +306,20 @@ impl BatchBuilder {
 }
 
 /// Cuts a blob that begins at `at` of what the batch holds.
-fn cut(bytes: &[u8], digest: Digest, mut at: usize, chunks: &mut Vec<NewChunk>) {
+fn cut(
+    bytes: &[u8],
+    digest: Digest,
+    piece: Option<usize>,
+    mut at: usize,
+    chunks: &mut Vec<NewChunk>,
+) {
     let mut cutter = chunking::Cutter::new(bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     let mut rest = bytes;
     while !rest.is_empty() {
-        let cut = cutter.next(rest);
+        let cut = match piece {
+            Some(piece) => Cut { length: piece.min(rest.len()), incompressible: true },
+            None => cutter.next(rest),
+        };
         let (chunk, after) = rest.split_at_checked(cut.length).unwrap_or((rest, &[]));
         let digest = if chunk.len() == bytes.len() { digest } else { Digest::of(chunk) };
         let incompressible = cut.incompressible;

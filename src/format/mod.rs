@@ -2,17 +2,22 @@
 
 pub mod base;
 pub mod batch;
+mod bounds;
 pub mod cbor;
 pub mod chunking;
 pub mod digest;
+mod digests;
 mod entries;
+mod fences;
 pub mod index;
 pub mod keywords;
 pub mod limits;
 pub mod line_ends;
+mod listing;
 pub mod manifest;
 pub mod object;
 mod output;
+pub mod paged;
 pub mod parity;
 pub mod properties;
 pub mod raw;
@@ -29,3 +34,5 @@ pub mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod tests_bounds;

@@ -1,7 +1,6 @@
 //! The writing end: entries one after the other, objects in the order they were asked for however
 //! their compression finishes.
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice, Write};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,58 +8,47 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
-use super::base::OnBase;
+use super::base::{OnBase, Taken};
+use super::bounds::Bounds;
 use super::digest::Digest;
-use super::index::EntryRecord;
+use super::digests::Digests;
+use super::index::{ENTRY, EntryRecord, together};
 use super::limits::BLOCK;
 use super::object::Encoded;
 use super::parity::{self, Kind, Protection, Windows};
 use super::seal::Place;
 use super::ustar::{self, EntryKind};
 use super::writer::WriteError;
+use crate::io::{Scratch, Spool};
 
-/// Where what was to be stored is: in the object with this number, or in one taken from a base.
-#[derive(Clone, Copy, Debug)]
+/// Where what was to be stored is: in the object with this number, or in the one that has this number
+/// in the index of the base.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Home {
     Object(u32),
     Taken(u32),
 }
 
-/// The objects that are taken from a base, numbered as they come.
-#[derive(Clone, Default, Debug)]
-pub(super) struct Taken(Arc<Mutex<TakenSoFar>>);
+/// Bytes of a [`Home`].
+const HOME: usize = 5;
 
-/// In the order they came, and the number of each by its place.
-type TakenSoFar = (Vec<EntryRecord>, HashMap<u64, u32>);
-
-impl Taken {
-    /// Takes an object of a base; its number.
-    pub(super) fn take(&self, entry: EntryRecord) -> Result<u32, WriteError> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (entries, numbers) = &mut *taken;
-        if let Some(number) = numbers.get(&entry.offset) {
-            return Ok(*number);
-        }
-        let number = u32::try_from(entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
-        numbers.insert(entry.offset, number);
-        entries.push(entry);
-        Ok(number)
+impl Home {
+    pub(super) fn encode(self) -> [u8; HOME] {
+        let (number, kind) = match self {
+            Self::Object(number) => (number, 0),
+            Self::Taken(number) => (number, 1),
+        };
+        together(&[&number.to_le_bytes(), &[kind]])
     }
 
-    /// All of them by base and place, and which of these each number has become.
-    pub(super) fn sorted(&self) -> (Vec<EntryRecord>, Vec<u32>) {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut order: Vec<(u64, usize)> =
-            taken.0.iter().enumerate().map(|(at, entry)| (entry.offset, at)).collect();
-        order.sort_unstable();
-        let entries = order.iter().filter_map(|(_, at)| taken.0.get(*at).copied()).collect();
-        let mut places = vec![0; order.len()];
-        for (place, (_, at)) in (0..).zip(&order) {
-            if let Some(slot) = places.get_mut(*at) {
-                *slot = place;
-            }
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (number, kind) = bytes.split_first_chunk()?;
+        let number = u32::from_le_bytes(*number);
+        match kind {
+            [0] => Some(Self::Object(number)),
+            [1] => Some(Self::Taken(number)),
+            _ => None,
         }
-        (entries, places)
     }
 }
 
@@ -72,7 +60,8 @@ pub(super) struct Output<W: Write> {
     out: W,
     offset: u64,
     created: u64,
-    entries: Vec<EntryRecord>,
+    /// As the index has them.
+    entries: Spool<ENTRY>,
     /// Makes parity of what goes by, if any is wanted: of windows, then of the tail.
     windows: Option<Windows>,
     protection: Option<Protection>,
@@ -94,13 +83,19 @@ impl<W: Write> Write for Hashing<'_, W> {
 }
 
 impl<W: Write> Output<W> {
-    pub(super) fn new(out: W, created: u64, protection: Option<Protection>) -> Self {
+    pub(super) fn new(
+        out: W,
+        created: u64,
+        protection: Option<Protection>,
+        bounds: &Bounds,
+        scratch: Scratch,
+    ) -> Self {
         let windows = protection.map(Windows::new);
         Self {
             out,
             offset: 0,
             created,
-            entries: Vec::new(),
+            entries: Spool::new(bounds.list, scratch),
             windows,
             protection,
             parity_entries: 0,
@@ -208,7 +203,8 @@ impl<W: Write> Output<W> {
         }
         let length = position - self.offset - 512;
         self.streamed(parity::TAIL, length, |out| {
-            finished.iter().zip(&heads).try_for_each(|(one, head)| out.write_all(&one.block(head)))
+            let mut windows = finished.iter().zip(&heads);
+            Ok(windows.try_for_each(|(one, head)| out.write_all(&one.block(head)))?)
         })
     }
 
@@ -227,6 +223,10 @@ impl<W: Write> Output<W> {
         Ok(number)
     }
 
+    fn object(&mut self, kind: EntryKind, object: &Encoded) -> Result<u32, WriteError> {
+        object.write_to(|body| self.digested(kind, object.name, body))
+    }
+
     fn write_entry(
         &mut self,
         kind: EntryKind,
@@ -239,7 +239,8 @@ impl<W: Write> Output<W> {
         let length = length_of(body);
         self.begin(&kind.name(&digest, parity_number), length)?;
         let offset = self.offset;
-        self.entries.push(EntryRecord { kind, number: parity_number, offset, length, digest });
+        let entry = EntryRecord { kind, number: parity_number, offset, length, digest };
+        self.entries.push(entry.encode()).map_err(WriteError::Scratch)?;
         self.put_pieces(body)?;
         self.pad(length)?;
         Ok(number)
@@ -255,7 +256,7 @@ impl<W: Write> Output<W> {
         &mut self,
         name: &str,
         length: u64,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
     ) -> Result<Place, WriteError> {
         self.begin(name, length)?;
         let offset = self.offset;
@@ -276,7 +277,7 @@ impl<W: Write> Output<W> {
     /// An entry after the objects.
     pub(super) fn named(&mut self, name: &str, body: &[u8]) -> Result<Place, WriteError> {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        self.streamed(name, length, |out| out.write_all(body))
+        self.streamed(name, length, |out| Ok(out.write_all(body)?))
     }
 
     /// Ends the tar.
@@ -291,15 +292,32 @@ fn length_of(pieces: &[IoSlice<'_>]) -> u64 {
     pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum()
 }
 
+/// Why nothing is written any more.
+#[derive(Clone)]
+enum Stopped {
+    Output(Arc<io::Error>),
+    Scratch(Arc<io::Error>),
+}
+
+impl From<Stopped> for WriteError {
+    fn from(stopped: Stopped) -> Self {
+        let again = |error: Arc<io::Error>| io::Error::new(error.kind(), error);
+        match stopped {
+            Stopped::Output(error) => Self::Io(again(error)),
+            Stopped::Scratch(error) => Self::Scratch(again(error)),
+        }
+    }
+}
+
 /// Bytes on their way, and whether the writing end failed.
 #[derive(Default)]
 struct Gate {
-    state: Mutex<(usize, Option<Arc<io::Error>>)>,
+    state: Mutex<(usize, Option<Stopped>)>,
     changed: Condvar,
 }
 
 impl Gate {
-    fn with<T>(&self, f: impl FnOnce(&mut (usize, Option<Arc<io::Error>>)) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut (usize, Option<Stopped>)) -> T) -> T {
         let out = f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
         out
@@ -310,7 +328,7 @@ impl Gate {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(error) = &state.1 {
-                return Err(Arc::clone(error).into());
+                return Err(error.clone().into());
             }
             if state.0 == 0 || state.0 + bytes <= limit {
                 state.0 += bytes;
@@ -338,25 +356,38 @@ pub(super) struct Queue<W: Write + Send + 'static> {
 }
 
 impl<W: Write + Send + 'static> Queue<W> {
-    pub(super) fn start(output: Output<W>, limit: usize, lender: Lender) -> Self {
+    /// `names` is to know the segments.
+    pub(super) fn start(
+        output: Output<W>,
+        limit: usize,
+        lender: Lender,
+        names: Digests<NAME>,
+    ) -> Self {
         // Bounded by bytes, through the gate.
         let (jobs, work) = channel();
         let gate = Arc::new(Gate::default());
         let thread_gate = Arc::clone(&gate);
         let writer = std::thread::spawn(move || {
-            let result = write_all(output, &work, &thread_gate, lender.as_ref());
-            if let Err(WriteError::Io(error)) = result {
-                let error = Arc::new(error);
-                thread_gate.with(|state| state.1 = Some(Arc::clone(&error)));
-                return Err(error.into());
-            }
-            if result.is_err() {
-                let stopped = Arc::new(io::Error::other("the writing thread stopped"));
-                thread_gate.with(|state| state.1 = Some(stopped));
-            }
-            result
+            let result = write_all(output, &work, &thread_gate, lender.as_ref(), names);
+            let stopped = match result {
+                Ok(done) => return Ok(done),
+                Err(WriteError::Io(error)) => Stopped::Output(Arc::new(error)),
+                Err(WriteError::Scratch(error)) => Stopped::Scratch(Arc::new(error)),
+                Err(error) => {
+                    let what = io::Error::other("the writing thread stopped");
+                    thread_gate.with(|state| state.1 = Some(Stopped::Output(Arc::new(what))));
+                    return Err(error);
+                }
+            };
+            thread_gate.with(|state| state.1 = Some(stopped.clone()));
+            Err(stopped.into())
         });
         Self { jobs, gate, limit, objects: 0, writer }
+    }
+
+    /// Bytes of objects that may be on their way from now on.
+    pub(super) fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes;
     }
 
     fn send(&self, job: Job) -> Result<(), WriteError> {
@@ -394,30 +425,29 @@ impl<W: Write + Send + 'static> Queue<W> {
 
     /// Waits for everything: the file, its entries, and which entry each object became, or which
     /// of those that were taken.
-    #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    pub(super) fn finish(self) -> Result<(Output<W>, Vec<EntryRecord>, Vec<Home>), WriteError> {
+    pub(super) fn finish(self) -> Result<(Output<W>, Spool<ENTRY>, Vec<Home>), WriteError> {
         drop(self.jobs);
         let done = self.writer.join();
         let (mut output, objects) =
             done.map_err(|_| WriteError::Internal("the writing thread panicked"))??;
         output.begin_tail()?;
-        let entries = std::mem::take(&mut output.entries);
+        let none = Spool::new(0, Scratch::default());
+        let entries = std::mem::replace(&mut output.entries, none);
         Ok((output, entries, objects))
     }
 }
+
+/// Bytes of what is known of a segment: its name, and where it is.
+pub(super) const NAME: usize = 32 + HOME;
 
 fn write_all<W: Write>(
     mut output: Output<W>,
     work: &Receiver<Job>,
     gate: &Gate,
     lender: Option<&(Arc<OnBase>, Taken)>,
+    mut names: Digests<NAME>,
 ) -> Done<W> {
     let mut objects = Vec::new();
-    let mut by_name: HashMap<Digest, Home> = HashMap::new();
-    let lent = |kind, digest: &Digest| {
-        let (base, taken) = lender.filter(|_| kind == EntryKind::Segment)?;
-        Some((base.segment(digest)?, taken))
-    };
     while let Ok(job) = work.recv() {
         let bytes = match job {
             Job::Entry(kind, body) => {
@@ -428,21 +458,42 @@ fn write_all<W: Write>(
                 let object = receive
                     .recv()
                     .map_err(|_| WriteError::Internal("an object could not be encoded"))?;
-                let digest = object.name;
-                // Equal stretches of a table are one object.
-                let home = match (by_name.get(&digest), lent(kind, &digest)) {
-                    (Some(home), _) => *home,
-                    (None, Some((entry, taken))) => Home::Taken(taken.take(entry)?),
-                    (None, None) => {
-                        Home::Object(object.write_to(|body| output.digested(kind, digest, body))?)
-                    }
-                };
-                by_name.insert(digest, home);
-                objects.push(home);
+                objects.push(match kind {
+                    EntryKind::Segment => segment(&mut output, &mut names, lender, &object)?,
+                    // No two packs are equal: each chunk is stored once.
+                    _ => Home::Object(output.object(kind, &object)?),
+                });
                 bytes
             }
         };
         gate.with(|state| state.0 -= bytes);
     }
     Ok((output, objects))
+}
+
+/// Writes a segment, unless it is there: equal stretches of a table are one object.
+fn segment<W: Write>(
+    output: &mut Output<W>,
+    names: &mut Digests<NAME>,
+    lender: Option<&(Arc<OnBase>, Taken)>,
+    object: &Encoded,
+) -> Result<Home, WriteError> {
+    let digest = object.name;
+    if let Some(known) = names.find(&digest)? {
+        let home = known.get(32..).and_then(Home::decode);
+        return home.ok_or(WriteError::Internal("a segment is nowhere"));
+    }
+    let lent = lender.and_then(|(base, taken)| Some((base.segment(&digest)?, taken)));
+    let home = match lent {
+        Some((number, taken)) => {
+            taken.take(number);
+            Home::Taken(number)
+        }
+        None => Home::Object(output.object(EntryKind::Segment, object)?),
+    };
+    if names.is_full() {
+        names.make_room(|_| false)?;
+    }
+    names.add(together(&[&digest.0, &home.encode()]))?;
+    Ok(home)
 }

@@ -19,14 +19,15 @@ use super::index::{ChunkRecord, EntryRecord, Index, IndexBytes, IndexError};
 use super::limits::{BLOCK, MANIFEST, SCHEMA_SQL};
 use super::manifest::Manifest;
 use super::object::{self, ObjectError};
+use super::paged::Paged;
 use super::rows::BlobRef;
 use super::seal::{self, Place, Seal, SealError};
 use super::ustar::EntryKind;
-use crate::io::{Mapped, ReadAt};
+use crate::io::ReadAt;
 
 /// Features of the manifest's list that this version understands.
 pub const FEATURES: &[&str] = &[super::thin::FEATURE];
-/// An index up to this length is held in memory, a longer one is mapped.
+/// An index up to this length is held in memory, a longer one is read where it is.
 const INDEX_IN_MEMORY: u64 = 32 << 20;
 /// Bytes of unpacked packs that [`PackCache`] keeps.
 const CACHE: usize = 32 << 20;
@@ -218,8 +219,8 @@ struct Needs {
     features: Vec<String>,
 }
 
-/// Reads and proves the index that the seal names. A long one is read once for its digest and then
-/// mapped.
+/// Reads and proves the index that the seal names. A long one is read once for its digest, and then
+/// where something is looked up.
 ///
 /// # Errors
 /// [`OpenError`] of the kinds about the index.
@@ -231,8 +232,7 @@ pub fn read_index(file: &dyn ReadAt, place: &Place) -> Result<Index, OpenError> 
     let bytes = match file.as_file() {
         Some(disk) if place.length > INDEX_IN_MEMORY => {
             check_digest(file, place)?;
-            let length = usize::try_from(place.length).map_err(|_| OpenError::Place("index"))?;
-            IndexBytes::Mapped(Mapped::of(disk, place.offset, length)?)
+            IndexBytes::Paged(Paged::of(disk, place.offset, place.length)?)
         }
         _ => {
             let bytes = read_place(file, place, "index")?;

@@ -6,22 +6,26 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::base::OnBase;
+use super::base::{OnBase, Taken};
 use super::batch::{Batch, KnownBlobs, NewBlob};
+use super::bounds::Bounds;
 use super::cbor::CborError;
 use super::chunking::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::digest::{Digest, RowSum};
-use super::index::{Records, SegmentRecord};
+use super::digests::Digests;
+use super::index::{SEGMENT, together};
 use super::limits::SEGMENT_RAW;
-use super::manifest::{Base, IndexFacts, Manifest, Name, TableData};
+use super::listing::Listing;
+use super::manifest::{Base, Manifest, Name, TableData};
 use super::object::{self, Chunk, Contents};
-use super::output::{Home, Output, Queue, Taken};
+use super::output::{Output, Queue};
 use super::parity::Protection;
 use super::rows::{BlobRef, Bytea, INLINE_BYTEA};
 use super::seal::{self, Place, Seal};
-use super::store::Store;
+use super::store::{Store, StoredBlob};
 use super::thin::FEATURE;
 use super::ustar::{self, EntryKind};
+use crate::io::{Scratch, Spool};
 
 const README: &[u8] = include_bytes!("readme.txt");
 // Where every byte of an archive is changed in turn, or a fuzzer changes it, long texts of which each
@@ -40,6 +44,9 @@ pub enum WriteError {
     /// The file could not be written.
     #[error("writing the archive failed")]
     Io(#[from] std::io::Error),
+    /// What is known of chunks and blobs does not fit in memory, and not on disk either.
+    #[error("a scratch file of what is known of chunks could not be written or read")]
+    Scratch(#[source] std::io::Error),
     /// A single row longer than a segment can hold.
     #[error("a row of {table} has {bytes} bytes of text; the format holds {limit}")]
     RowTooLong {
@@ -69,7 +76,8 @@ pub enum WriteError {
 pub struct WriterOptions {
     /// The creation second (since 1970-01-01 UTC): mtime of every header.
     pub created: u64,
-    /// Bytes of objects that may be on their way to the file at one time.
+    /// Bytes of objects that may be on their way to the file at one time, together with what is known
+    /// of chunks and blobs. That takes up to 26 of 32 parts; what does not fit goes to scratch files.
     pub memory: usize,
 }
 
@@ -100,7 +108,11 @@ pub struct ArchiveWriter<W: Write + Send + 'static> {
     store: Store,
     base: Option<Arc<OnBase>>,
     taken: Taken,
-    segments: Vec<(u32, u32)>,
+    /// The object of each, and its rows.
+    segments: Spool<SEGMENT>,
+    memory: usize,
+    bounds: Bounds,
+    scratch: Scratch,
     table: Option<TableState>,
     catalog: Option<Manifest>,
 }
@@ -111,8 +123,8 @@ struct TableState {
     rows: u64,
     data: TableData,
     sum: RowSum,
-    /// Of the segment: positions in the store's blobs, and what they weigh.
-    blobs: Vec<usize>,
+    /// Of the segment: the blobs of many chunks, and what all blobs weigh.
+    blobs: Vec<StoredBlob>,
     weight: usize,
 }
 
@@ -148,11 +160,11 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         options: &WriterOptions,
         protection: Option<Protection>,
     ) -> Result<Self, WriteError> {
-        Self::create_on(out, options, protection, None)
+        Self::create_on(out, options, protection, None, Scratch::default())
     }
 
     /// Begins an archive that takes what it can from `base`, where one is given: a thin archive,
-    /// which cannot be read without it.
+    /// which cannot be read without it. What does not fit in memory goes to `scratch`.
     ///
     /// # Errors
     /// [`WriteError::Io`].
@@ -161,25 +173,43 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         options: &WriterOptions,
         protection: Option<Protection>,
         base: Option<Arc<OnBase>>,
+        scratch: Scratch,
+    ) -> Result<Self, WriteError> {
+        let parity = protection.map_or(0, |protection| protection.memory());
+        let memory = options.memory.saturating_sub(parity).max(1 << 20);
+        let options = WriterOptions { memory, ..*options };
+        Self::within(out, &options, protection, base, scratch, Bounds::of(memory))
+    }
+
+    /// The same, with memory for parity taken off the options', and other bounds.
+    pub(super) fn within(
+        out: W,
+        options: &WriterOptions,
+        protection: Option<Protection>,
+        base: Option<Arc<OnBase>>,
+        scratch: Scratch,
+        bounds: Bounds,
     ) -> Result<Self, WriteError> {
         if protection.is_some_and(|protection| !protection.is_valid()) {
             return Err(WriteError::Internal("parity beyond its limits"));
         }
-        let parity = protection.map_or(0, |protection| protection.memory());
-        let mut output = Output::new(out, options.created, protection);
+        let mut output = Output::new(out, options.created, protection, &bounds, scratch.clone());
         output.entry(EntryKind::Readme, README)?;
         output.entry(EntryKind::Recover, RECOVER)?;
         output.entry(EntryKind::Spec, &zstd::bulk::compress(SPEC, 19)?)?;
-        let memory = options.memory.saturating_sub(parity).max(1 << 20);
+        let names = Digests::new(bounds.segments, scratch.clone());
         let taken = Taken::default();
         let lender = base.clone().map(|base| (base, taken.clone()));
         Ok(Self {
             created: options.created,
-            queue: Queue::start(output, memory, lender),
-            store: Store::on(base.clone(), taken.clone()),
+            queue: Queue::start(output, options.memory, lender, names),
+            store: Store::on(base.clone(), taken.clone(), &bounds, &scratch),
             base,
             taken,
-            segments: Vec::new(),
+            segments: Spool::new(bounds.list, scratch.clone()),
+            memory: options.memory,
+            bounds,
+            scratch,
             table: None,
             catalog: None,
         })
@@ -232,7 +262,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         if self.table.is_some() {
             return Err(WriteError::Internal("a table begins in another"));
         }
-        let data = TableData { first_segment: count(self.segments.len()), ..Default::default() };
+        let data = TableData { first_segment: self.segments.len(), ..Default::default() };
         self.table = Some(TableState {
             name: name.cloned(),
             text: Vec::new(),
@@ -251,6 +281,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
     /// [`WriteError`] of any kind; the archive is then lost.
     pub fn batch(&mut self, batch: &Batch) -> Result<(), WriteError> {
         let mut table = self.table.take().ok_or(WriteError::Internal("rows without a table"))?;
+        self.queue.set_limit(self.memory.saturating_sub(self.store.held()));
         table.sum.add(batch.sum);
         table.data.bytes += count(batch.text.len());
         let mut blobs = batch.blobs.iter().peekable();
@@ -286,9 +317,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         while let Some(blob) = blobs.next_if(|blob| blob.at < end) {
             table.data.blobs += 1;
             table.data.blob_bytes += blob.blob.length;
-            self.store.take_blob(&mut self.queue, blob, data)?;
+            table.blobs.extend(self.store.take_blob(&mut self.queue, blob, data)?);
             table.weight = table.weight.saturating_add(chunking::list_weight(blob.blob.length));
-            table.blobs.extend(self.store.find_blob(&blob.blob.digest));
         }
         Ok(())
     }
@@ -353,8 +383,8 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
             object::encode(contents, raw, Some(SEGMENT_LEVEL))
         })?;
         let rows = u32::try_from(rows).map_err(|_| WriteError::TooMany("rows in a segment"))?;
-        self.segments.push((object, rows));
-        Ok(())
+        let segment = [object, rows].map(u32::to_le_bytes);
+        self.segments.push(together(&[segment.as_flattened()])).map_err(WriteError::Scratch)
     }
 
     /// Ends the table; what is to stand in the manifest about its rows.
@@ -366,7 +396,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         self.end_segment(&mut table)?;
         table.data.rows = table.sum.rows;
         table.data.digest = table.sum.digest();
-        table.data.segments = count(self.segments.len()) - table.data.first_segment;
+        table.data.segments = self.segments.len() - table.data.first_segment;
         Ok(table.data)
     }
 
@@ -381,7 +411,7 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         let mut whole = Sha256::new();
         let mut length = 0_u64;
         let mut waiting: Vec<u8> = Vec::new();
-        let mut ids = Vec::new();
+        let mut chunks = Vec::new();
         let mut cutter: Option<chunking::Cutter> = None;
         loop {
             let piece = next()?;
@@ -403,20 +433,17 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
                 let cutter = cutter.get_or_insert_with(|| chunking::Cutter::new(rest, length));
                 let cut = cutter.next(rest);
                 let chunk = rest.get(..cut.length).unwrap_or(rest);
-                ids.push(self.store.chunk(
-                    &mut self.queue,
-                    Digest::of(chunk),
-                    chunk,
-                    cut.incompressible,
-                )?);
+                let digest = Digest::of(chunk);
+                self.store.chunk(&mut self.queue, digest, chunk, cut.incompressible)?;
+                chunks.push(digest);
                 from += cut.length;
             }
             waiting.drain(..from);
             if ended {
                 let blob = BlobRef { digest: Digest(whole.finalize().into()), length };
                 // Equal bytes that are one chunk elsewhere need no record of their own.
-                if self.store.find_chunk(&blob.digest).is_none() {
-                    self.store.keep_blob(blob, ids);
+                if !self.store.has_chunk(&blob.digest)? {
+                    self.store.keep_blob(blob, &chunks)?;
                 }
                 return Ok(Bytea::Blob(blob));
             }
@@ -435,29 +462,13 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         self.store.end(&mut self.queue)?;
         let mut bases = self.base.as_ref().map_or(Vec::new(), |base| base.bases().to_vec());
         self.thin(&mut manifest, &[]);
-        let (mut output, mut entries, objects) = self.queue.finish()?;
-        let (taken, places) = self.taken.sorted();
-        let own = u32::try_from(entries.len()).map_err(|_| WriteError::TooMany("entries"))?;
-        entries.extend(&taken);
-        if u32::try_from(entries.len()).is_err() {
-            return Err(WriteError::TooMany("entries"));
-        }
-        let at = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let entry = |home: Home| {
-            let home = match home {
-                Home::Object(object) => objects.get(at(object)).copied(),
-                taken @ Home::Taken(_) => Some(taken),
-            };
-            let entry = match home {
-                // What an object has become is an entry.
-                Some(Home::Object(entry)) => Some(entry),
-                Some(Home::Taken(number)) => places.get(at(number)).map(|place| own + place),
-                None => None,
-            };
-            entry.ok_or(WriteError::Internal("an object without an entry"))
-        };
-        let taken_bytes = taken.iter().map(|entry| entry.length).sum();
-        for entry in &taken {
+        let (mut output, entries, objects) = self.queue.finish()?;
+        let taken = self.taken.all();
+        let (own, mut taken_bytes) = (entries.len(), 0_u64);
+        for number in taken.numbers() {
+            let entry = self.base.as_ref().and_then(|base| base.entry(number));
+            let entry = entry.ok_or(WriteError::Internal("what was taken is not in the base"))?;
+            taken_bytes = taken_bytes.saturating_add(entry.length);
             let base = entry.base().checked_sub(1).and_then(|at| usize::try_from(at).ok());
             if let Some(base) = base.and_then(|base| bases.get_mut(base)) {
                 base.objects += 1;
@@ -466,15 +477,21 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         }
         manifest.bases = bases;
 
-        let (chunks, blobs, blob_chunks) = self.store.records(&entry)?;
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for (object, rows) in &self.segments {
-            segments.push(SegmentRecord { entry: entry(Home::Object(*object))?, rows: *rows });
+        let listing = Listing {
+            entries,
+            objects,
+            base: self.base.as_deref(),
+            taken,
+            stored: self.store.finish()?,
+            segments: self.segments,
+            scratch: self.scratch,
+            memory: self.bounds.sorting,
+        };
+        let counts = listing.counts();
+        if u32::try_from(counts.entries).is_err() {
+            return Err(WriteError::TooMany("entries"));
         }
-        let chunk_bytes = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
-        let records = Records { entries, chunks, blobs, blob_chunks, segments };
-
-        let index = output.streamed(ustar::INDEX, records.length(), |out| records.write(out))?;
+        let index = output.streamed(ustar::INDEX, counts.length(), |out| listing.write(out))?;
         let catalog = self.catalog.ok_or(WriteError::Internal("an archive without a schema"))?;
         manifest.created = self.created;
         manifest.schema.pre_data_digest = catalog.schema.pre_data_digest;
@@ -482,23 +499,16 @@ impl<W: Write + Send + 'static> ArchiveWriter<W> {
         if !manifest.grew_from(&catalog) {
             return Err(WriteError::Internal("the manifest is not that of the catalog"));
         }
-        manifest.index = IndexFacts {
-            digest: index.digest,
-            entries: count(records.entries.len()),
-            chunks: count(records.chunks.len()),
-            blobs: count(records.blobs.len()),
-            blob_chunks: count(records.blob_chunks.len()),
-            segments: count(records.segments.len()),
-        };
+        manifest.index = counts.facts(index.digest);
         let manifest_place = output.named(ustar::MANIFEST, &super::cbor::encode(&manifest)?)?;
         let tail = output.end_tail()?;
         let (out, total) = seal_up(output, index, manifest_place, tail)?;
         let written = Written {
             bytes: total,
-            entries: own.into(),
-            chunks: manifest.index.chunks,
-            chunk_bytes,
-            taken: count(taken.len()),
+            entries: own,
+            chunks: counts.chunks,
+            chunk_bytes: listing.stored.chunk_bytes,
+            taken: listing.taken.count.into(),
             taken_bytes,
             manifest: manifest_place.digest,
         };
@@ -516,10 +526,4 @@ fn seal_up<W: Write>(
     let copy = Seal { total, created: output.created(), index, manifest, tail }.encode();
     output.named(ustar::SEAL, &[copy, copy].concat())?;
     Ok((output.end()?, total))
-}
-
-impl From<Arc<std::io::Error>> for WriteError {
-    fn from(error: Arc<std::io::Error>) -> Self {
-        Self::Io(std::io::Error::new(error.kind(), error))
-    }
 }

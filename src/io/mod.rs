@@ -1,8 +1,9 @@
-//! Bytes on disk: positional reads, files that appear whole or not at all, mapped scratch files.
+//! Bytes on disk: positional reads, files that appear whole or not at all, scratch files, sorting.
 //! Depends on nothing of the rest.
 
 mod atomic;
-mod mapped;
+mod scratch;
+pub(crate) mod spill;
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,7 +11,8 @@ use std::io;
 use std::path::Path;
 
 pub use atomic::AtomicFile;
-pub use mapped::Mapped;
+pub use scratch::Scratch;
+pub(crate) use scratch::Spool;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -55,7 +57,7 @@ pub trait ReadAt: Send + Sync {
     /// `UnexpectedEof` past the end; what the device says otherwise.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// The file to map, where there is one.
+    /// The file itself, where there is one.
     fn as_file(&self) -> Option<&File> {
         None
     }

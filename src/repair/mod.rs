@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::format::manifest::Base;
 use crate::format::thin;
-use crate::io::{AtomicFile, DiskFile, ReadAt};
+use crate::io::{AtomicFile, DiskFile, ReadAt, Scratch};
 use crate::progress::{Phase, Progress};
 use crate::verify::{self, ImageCheck, Level, Report, Severity, VerifyError, VerifyOptions};
 
@@ -115,7 +115,7 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// What the system says.
     fn set_len(&mut self, length: u64) -> io::Result<()>;
-    /// The file to map, where there is one.
+    /// The file itself, where there is one.
     fn as_file(&self) -> Option<&File> {
         None
     }
@@ -255,7 +255,8 @@ fn salvaged(
     let file = output.file().try_clone()?;
     let near = near(options);
     let bases = |wanted: &[Base]| thin::find(wanted, near.as_deref(), &options.bases);
-    let salvage = salvage(source, &bases, file, options.memory, progress)?;
+    let scratch = Scratch::beside(&options.output);
+    let salvage = salvage(source, &bases, file, options.memory, scratch, progress)?;
     let verified = verified(options, &output, progress)?;
     if let Some(finding) = verified.findings.iter().find(|finding| is_damage(finding)) {
         return Err(RepairError::Nothing(format!("the result does not verify: {finding}")));

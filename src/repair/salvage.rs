@@ -19,7 +19,7 @@ use crate::format::rows::{self, BlobRef, Bytea};
 use crate::format::seal::Place;
 use crate::format::thin::{self, Joined};
 use crate::format::writer::{ArchiveWriter, WriteError, WriterOptions};
-use crate::io::ReadAt;
+use crate::io::{ReadAt, Scratch};
 use crate::progress::{Phase, Progress};
 
 /// How many keys of rows that were lost together are told.
@@ -67,7 +67,8 @@ pub struct Salvage {
 pub type Find<'a> = &'a dyn Fn(&[Base]) -> Vec<Option<Arc<dyn ReadAt>>>;
 
 /// Writes what is whole of `source` to `out`: a new archive, which stands alone. A row is left out if
-/// it, or a blob of it, is damaged, or was in a base that is not there. `memory` is in bytes.
+/// it, or a blob of it, is damaged, or was in a base that is not there. `memory` is in bytes; what does
+/// not fit in it goes to `scratch`.
 ///
 /// # Errors
 /// [`RepairError::Nothing`] if not even the schema is there, or no row without a base that is not
@@ -77,6 +78,7 @@ pub fn salvage(
     bases: Find<'_>,
     out: File,
     memory: usize,
+    scratch: Scratch,
     progress: &dyn Progress,
 ) -> Result<Salvage, RepairError> {
     let nothing = |what: String| RepairError::Nothing(what);
@@ -109,7 +111,7 @@ pub fn salvage(
     let protection = protected.then(Protection::default);
     let out = BufWriter::with_capacity(256 << 10, out);
     let mut writer =
-        ArchiveWriter::create_protected(out, &options, protection).map_err(write_error)?;
+        ArchiveWriter::create_on(out, &options, protection, None, scratch).map_err(write_error)?;
     let lenders = &lenders;
     let mut new = manifest.clone();
     new.source.salvaged = Some(String::new());

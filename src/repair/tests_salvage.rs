@@ -131,7 +131,8 @@ fn salvaged(bytes: Vec<u8>) -> Result<(Salvage, Archive), RepairError> {
     let mut out = tempfile::tempfile().unwrap();
     let source: Arc<dyn ReadAt> = Arc::new(bytes);
     let none = |_: &[Base]| Vec::new();
-    let result = salvage(&source, &none, out.try_clone().unwrap(), 64 << 20, &Silent)?;
+    let file = out.try_clone().unwrap();
+    let result = salvage(&source, &none, file, 64 << 20, Scratch::default(), &Silent)?;
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut out).unwrap();
     out.read_to_end(&mut bytes).unwrap();

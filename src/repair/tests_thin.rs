@@ -61,7 +61,8 @@ fn salvaged(
         assert_eq!(wanted.len(), 1);
         vec![base.map(|bytes| Arc::new(bytes.to_vec()) as Arc<dyn ReadAt>)]
     };
-    let result = salvage(&source, &bases, out.try_clone().unwrap(), 64 << 20, &Silent)?;
+    let result =
+        salvage(&source, &bases, out.try_clone().unwrap(), 64 << 20, Scratch::default(), &Silent)?;
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut out).unwrap();
     out.read_to_end(&mut bytes).unwrap();

@@ -12,7 +12,6 @@ use super::findings::Finding;
 use super::objects::{Stored, with_object};
 use super::partitions::Partitions;
 use super::plan::{Cell, Given, Plan, RECORD, Values};
-use super::spill::Sorter;
 use super::stretch::{Rows, Stretch, Tally, described, rows_before};
 use super::values::{self, Check, Fault};
 use super::work::{Bits, Counter, workers};
@@ -23,6 +22,7 @@ use crate::format::manifest::{Column, Manifest, TableData};
 use crate::format::object::{self, BlobList, Head};
 use crate::format::rows::{self, BlobRef, Bytea};
 use crate::format::ustar::EntryKind;
+use crate::io::spill::Sorter;
 
 /// How one stored column is looked at.
 struct Field<'a> {

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::codes::Code;
 use super::findings::{EXAMPLES, Finding};
 use super::plan::{Group, Plan, RECORD, Value};
-use super::spill::{Merge, Sorter};
 use super::stretch::{Rows, Stretch, describe};
 use super::uses::{Place, Use, Users};
 use super::{Context, VerifyError};
 use crate::format::manifest::{ForeignKey, Manifest};
+use crate::io::spill::{Merge, Sorter};
 
 /// A record taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -26,7 +26,6 @@ mod partitions;
 mod plan;
 mod report;
 pub mod rules;
-pub(crate) mod spill;
 mod stretch;
 mod structure;
 pub mod suggest;
@@ -58,7 +57,7 @@ use crate::format::index::{EntryRecord, Index};
 use crate::format::manifest::{Base, Manifest};
 use crate::format::rules::Rules;
 use crate::format::seal::Seal;
-use crate::format::ustar::EntryKind;
+use crate::format::ustar::{self, EntryKind};
 use crate::io::ReadAt;
 use crate::progress::{Phase, Progress};
 use blobs::{Images, Wanted};
@@ -199,6 +198,11 @@ pub fn run_with_rules(
             };
             let manifest = opened.manifest.as_ref();
             let (read, images, uses) = examine(&context, manifest, rules, options.level)?;
+            if let Some(error) = index.fault() {
+                // What was not found may be there all the same: nothing that was said is certain.
+                let finding = Finding::new(Code::Unreadable, error.to_string());
+                findings.add(finding.entry(ustar::INDEX));
+            }
             report.images = images.all;
             report.uses = uses;
             report.images_damaged = images.damaged;

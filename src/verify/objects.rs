@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::codes::Code;
 use super::findings::Finding;
-use super::spill::{Merge, Sorter};
 use super::structure::read_finding;
 use super::work::{Bits, Counter, workers};
 use super::{Context, VerifyError};
@@ -18,6 +17,7 @@ use crate::format::index::{BlobRecord, EntryRecord, IndexError};
 use crate::format::object::Head;
 use crate::format::reader::{self, ReadError};
 use crate::format::ustar::{self, EntryKind};
+use crate::io::spill::{Merge, Sorter};
 
 /// What is known about everything stored.
 #[derive(Debug)]

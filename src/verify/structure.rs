@@ -6,7 +6,6 @@ use std::io;
 use super::bases;
 use super::codes::Code;
 use super::findings::{Finding, Findings};
-use super::spill::{Merge, Sorter};
 use super::{Context, VerifyError};
 use crate::format::cbor::CborError;
 use crate::format::digest::Digest;
@@ -20,6 +19,7 @@ use crate::format::reader::{self, OpenError, ReadError, Tail};
 use crate::format::seal::{self, Place, Seal};
 use crate::format::ustar::{self, EntryKind};
 use crate::io::ReadAt;
+use crate::io::spill::{Merge, Sorter};
 
 /// What could be opened; what is missing has a finding.
 #[derive(Debug)]

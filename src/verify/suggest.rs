@@ -14,12 +14,12 @@ use sha1::Sha1;
 use super::equality::Equality;
 use super::images::{self, Declared};
 use super::plan::value;
-use super::spill::{Merge, Sorter};
 use crate::format::digest::Digest;
 use crate::format::manifest::{Name, Table};
 use crate::format::reader::{Archive, PackCache, ReadError};
 use crate::format::rows::{self, Bytea};
 use crate::format::rules::{Algorithm, BlobRule, Checksum, ReferenceRule, Rules};
+use crate::io::spill::{Merge, Sorter};
 use crate::progress::Progress;
 
 /// Bytes of a record: value, column, and whether it is an empty string.

@@ -15,6 +15,7 @@ use crate::format::parity::Protection;
 use crate::format::seal;
 use crate::format::ustar;
 use crate::format::writer::{ArchiveWriter, WriterOptions};
+use crate::io::Scratch;
 use crate::progress::Silent;
 
 pub(super) fn type_ref(name: &str) -> TypeRef {
@@ -180,7 +181,9 @@ impl Sample {
         change: impl Fn(&mut Manifest),
     ) -> Vec<u8> {
         let options = WriterOptions { created, memory: 1 << 20 };
-        let mut writer = ArchiveWriter::create_on(Vec::new(), &options, protection, base).unwrap();
+        let scratch = Scratch::default();
+        let mut writer =
+            ArchiveWriter::create_on(Vec::new(), &options, protection, base, scratch).unwrap();
         let mut manifest = self.manifest.clone();
         let mut early = manifest.clone();
         for table in early.tables.iter_mut().filter(|table| table.kind != TableKind::Partitioned) {

@@ -8,6 +8,7 @@ use super::*;
 use crate::format::base::{NoBase, OnBase};
 use crate::format::reader::{Archive, OpenError};
 use crate::format::thin::{self, BASES, Joined};
+use crate::io::Scratch;
 use crate::merge;
 use crate::progress::Silent;
 
@@ -153,7 +154,8 @@ fn merged_it_is_the_archive_that_would_have_been_written_without_a_base() {
     line.add(&newest);
     for (number, sample) in [(1, changed(&sample())), (2, newest)] {
         let archive = Archive::from_file(line.joined(number)).unwrap();
-        let (merged, _) = merge::merge(&archive, Vec::new(), 8 << 20, None, &Silent).unwrap();
+        let (merged, _) =
+            merge::merge(&archive, Vec::new(), 8 << 20, None, Scratch::default(), &Silent).unwrap();
         let alone = sample.write_on(FIRST + number as u64, None, |_| ());
         assert!(merged == alone, "{number}: {} and {} bytes", merged.len(), alone.len());
     }
@@ -169,7 +171,8 @@ fn long_blobs_are_merged_piece_by_piece() {
     new.rows[1].push("f".into());
     line.add(&new);
     let archive = Archive::from_file(line.joined(1)).unwrap();
-    let (merged, _) = merge::merge(&archive, Vec::new(), 8 << 20, None, &Silent).unwrap();
+    let (merged, _) =
+        merge::merge(&archive, Vec::new(), 8 << 20, None, Scratch::default(), &Silent).unwrap();
     assert!(merged == new.write_on(FIRST + 1, None, |_| ()));
 }
 
@@ -225,7 +228,9 @@ fn without_its_base_nothing_passes() {
         let archive = Archive::from_file(alone).unwrap();
         let missing = thin::check(&**archive.file(), archive.manifest()).map_err(OpenError::from);
         assert!(matches!(missing, Err(OpenError::Base(_))));
-        assert!(merge::merge(&archive, Vec::new(), 8 << 20, None, &Silent).is_err());
+        assert!(
+            merge::merge(&archive, Vec::new(), 8 << 20, None, Scratch::default(), &Silent).is_err()
+        );
     }
     // And damage of them is found without it.
     let at = line.0[1].windows(100).position(|w| w == &noise(5000)[..100]).unwrap();

@@ -72,6 +72,12 @@ impl Cutter {
         Self { stretch, packed }
     }
 
+    /// For a blob of which nothing but its bytes is looked at, to see what looking at pictures is worth.
+    pub fn by_content(length: u64) -> Self {
+        let whole = usize::try_from(length).is_ok_and(|length| length <= WHOLE);
+        Self { stretch: if whole { Stretch::Whole } else { Stretch::Any }, packed: true }
+    }
+
     /// The chunk that `rest`, the bytes that are not cut yet, begins with. Unless they end the blob,
     /// there must be at least [`MAX`] of them.
     pub fn next(&mut self, rest: &[u8]) -> Cut {

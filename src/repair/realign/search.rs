@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use super::map::{Piece, Shift};
 use super::marks::{self, Header, headers};
 use super::{Lost, Pieces, is_there};
-use crate::format::object::{self, Body, HEAD_FIXED, RAW_BLOCK};
+use crate::format::object::{self, Body, HEAD_FIXED};
 use crate::format::parity::Head;
+use crate::format::raw;
 use crate::io::ReadAt;
 use crate::progress::{Progress, Silent};
 use crate::repair::RepairError;
@@ -209,7 +210,7 @@ impl<'a> Search<'a> {
             return;
         }
         let Some(body) = self.body(gap, headers) else { return };
-        let block = u64::try_from(RAW_BLOCK + 3).unwrap_or(u64::MAX);
+        let block = u64::try_from(raw::BLOCK + 3).unwrap_or(u64::MAX);
         let first = gap.start.saturating_sub(body).div_ceil(block);
         let frames: Vec<u64> = (first..)
             .map(|number| body + number * block)
@@ -217,7 +218,7 @@ impl<'a> Search<'a> {
             .take(FRAMES)
             .collect();
         let bytes = read(self.file, gap.from, gap.to - gap.from, SECTOR).bytes;
-        let word = u32::try_from(RAW_BLOCK).unwrap_or(0) << 3;
+        let word = u32::try_from(raw::BLOCK).unwrap_or(0) << 3;
         let [a, b, c, _] = word.to_le_bytes();
         let places: Vec<u64> = memmem::find_iter(&bytes, &[a, b, c])
             .take(FRAMES + 1)
@@ -253,7 +254,7 @@ impl<'a> Search<'a> {
         }
         let was = at.checked_add_signed(-gap.before.shift)?;
         // The header of the first block; raw byte 0 stands behind it.
-        was.checked_add(u64::try_from(length).ok()? + object::raw_position(0) - 3)
+        was.checked_add(u64::try_from(length).ok()? + raw::position(0) - 3)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::format::parity::{MAGIC, Protection};
 use crate::format::reader::Archive;
 use crate::format::ustar::EntryKind;
+use crate::io::Scratch;
 use crate::repair::salvage::salvage;
 use crate::repair::tests::{
     SMALL, archive, archive_of, archive_with, mended, noise, repaired, verdict,
@@ -287,7 +288,14 @@ fn what_was_moved_is_salvaged() {
                 let mut out = tempfile::tempfile().unwrap();
                 let none = |_: &[crate::format::manifest::Base]| Vec::new();
                 let copy = out.try_clone().unwrap();
-                match salvage(&file, &none, copy, 64 << 20, &crate::progress::Silent) {
+                match salvage(
+                    &file,
+                    &none,
+                    copy,
+                    64 << 20,
+                    Scratch::default(),
+                    &crate::progress::Silent,
+                ) {
                     Err(crate::repair::RepairError::Nothing(_)) => assert!(at < 5000),
                     Err(error) => panic!("{error}"),
                     Ok(result) => {

@@ -23,7 +23,6 @@ use super::judge::{self, Asked, Facts};
 use super::keys::about;
 use super::objects::{Packs, Stored};
 use super::plan::{Cell, Tree, Values};
-use super::spill::{Merge, Sorter};
 use super::stretch::{Rows, describe};
 use super::uses::Hurt;
 use super::work::workers;
@@ -32,6 +31,7 @@ use crate::format::digest::Digest;
 use crate::format::index::IndexError;
 use crate::format::manifest::Manifest;
 use crate::format::rules::{Algorithm, Rules};
+use crate::io::spill::{Merge, Sorter};
 
 /// Most records of one blob that are taken at a time.
 const RUN: usize = 1 << 16;

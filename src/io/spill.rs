@@ -5,9 +5,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::scratch::{Scratch, push_within};
 
 /// Fewest bytes a run is read in at a time: below this, seeks would cost more than reads.
 const LEAST_READ: usize = 16 << 10;
@@ -20,6 +24,7 @@ pub(crate) struct Sorter<const N: usize> {
     buffer: Vec<[u8; N]>,
     /// Records the buffer may hold.
     most: usize,
+    scratch: Scratch,
     file: Option<File>,
     /// Length of each run in records, in the order they are in the file.
     runs: Vec<u64>,
@@ -27,11 +32,18 @@ pub(crate) struct Sorter<const N: usize> {
 }
 
 impl<const N: usize> Sorter<N> {
-    /// Keeps at most `budget` bytes in memory (and never less than one record).
+    /// Keeps at most `budget` bytes in memory (and never less than one record). The rest goes where
+    /// the system has temporary files.
     pub(crate) fn new(budget: usize) -> Self {
+        Self::within(budget, Scratch::default())
+    }
+
+    /// The same, with another place for what does not fit.
+    pub(crate) fn within(budget: usize, scratch: Scratch) -> Self {
         Self {
             buffer: Vec::new(),
             most: (budget / N.max(1)).max(1),
+            scratch,
             file: None,
             runs: Vec::new(),
             written: 0,
@@ -46,12 +58,7 @@ impl<const N: usize> Sorter<N> {
         if self.buffer.len() >= self.most {
             self.spill()?;
         }
-        if self.buffer.len() == self.buffer.capacity() {
-            // Doubling alone would go past the budget.
-            let more = self.buffer.len().max(64).min(self.most - self.buffer.len());
-            self.buffer.reserve_exact(more);
-        }
-        self.buffer.push(record);
+        push_within(&mut self.buffer, self.most, record);
         Ok(())
     }
 
@@ -59,7 +66,7 @@ impl<const N: usize> Sorter<N> {
         self.buffer.sort_unstable();
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
+            none => none.insert(self.scratch.file()?),
         };
         for records in self.buffer.chunks(4096) {
             file.write_all(records.as_flattened())?;
@@ -87,48 +94,41 @@ impl<const N: usize> Merge<N> {
     /// A scratch file cannot be read.
     pub(crate) fn new(sorters: Vec<Sorter<N>>, budget: usize) -> io::Result<Self> {
         let runs: usize = sorters.iter().map(|sorter| sorter.runs.len()).sum();
-        let each = (budget / runs.max(1)).clamp(LEAST_READ, MOST_READ) / N.max(1);
+        let each = each::<N>(runs, budget);
         let mut sources = Vec::with_capacity(runs + sorters.len());
         for mut sorter in sorters {
             if let Some(file) = sorter.file {
-                let file = std::sync::Arc::new(file);
+                let file = Arc::new(file);
                 let mut at = 0;
                 for run in sorter.runs {
-                    sources.push(Source {
-                        file: Some(std::sync::Arc::clone(&file)),
-                        at,
-                        left: run,
-                        records: Vec::new(),
-                        next: 0,
-                        each: each.max(1),
-                    });
+                    sources.push(Source::in_file(&file, at, run, each));
                     at += run.saturating_mul(width::<N>());
                 }
             }
             sorter.buffer.sort_unstable();
-            sources.push(Source {
-                file: None,
-                at: 0,
-                left: 0,
-                records: sorter.buffer,
-                next: 0,
-                each: 1,
-            });
+            let (file, at, left, next) = (None, 0, 0, 0);
+            sources.push(Source { file, at, left, records: sorter.buffer, next, each: 1 });
         }
-        let mut merge = Self { heads: BinaryHeap::with_capacity(sources.len()), sources };
-        for number in 0..merge.sources.len() {
-            merge.refill(number)?;
-        }
-        Ok(merge)
+        Self::begin(sources)
     }
 
-    fn refill(&mut self, number: usize) -> io::Result<()> {
-        if let Some(source) = self.sources.get_mut(number)
-            && let Some(record) = source.next()?
-        {
-            self.heads.push(Reverse((record, number)));
+    /// Merges files of sorted records, each with how many it has, in about `budget` bytes.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn of_files(files: &[(Arc<File>, u64)], budget: usize) -> io::Result<Self> {
+        let each = each::<N>(files.len(), budget);
+        Self::begin(
+            files.iter().map(|(file, count)| Source::in_file(file, 0, *count, each)).collect(),
+        )
+    }
+
+    fn begin(sources: Vec<Source<N>>) -> io::Result<Self> {
+        let mut merge = Self { heads: BinaryHeap::with_capacity(sources.len()), sources };
+        for (number, source) in merge.sources.iter_mut().enumerate() {
+            merge.heads.extend(source.next()?.map(|record| Reverse((record, number))));
         }
-        Ok(())
+        Ok(merge)
     }
 
     /// The next record, none at the end.
@@ -136,10 +136,23 @@ impl<const N: usize> Merge<N> {
     /// # Errors
     /// A scratch file cannot be read.
     pub(crate) fn next(&mut self) -> io::Result<Option<[u8; N]>> {
-        let Some(Reverse((record, number))) = self.heads.pop() else { return Ok(None) };
-        self.refill(number)?;
+        let Some(mut head) = self.heads.peek_mut() else { return Ok(None) };
+        let Reverse((record, number)) = *head;
+        let next = match self.sources.get_mut(number) {
+            Some(source) => source.next()?,
+            None => None,
+        };
+        match next {
+            Some(next) => *head = Reverse((next, number)),
+            None => drop(PeekMut::pop(head)),
+        }
         Ok(Some(record))
     }
+}
+
+/// Records of each of so many runs that are read at a time.
+fn each<const N: usize>(runs: usize, budget: usize) -> usize {
+    ((budget / runs.max(1)).clamp(LEAST_READ, MOST_READ) / N.max(1)).max(1)
 }
 
 fn width<const N: usize>() -> u64 {
@@ -149,7 +162,7 @@ fn width<const N: usize>() -> u64 {
 /// A run, or what was left in a buffer.
 #[derive(Debug)]
 struct Source<const N: usize> {
-    file: Option<std::sync::Arc<File>>,
+    file: Option<Arc<File>>,
     at: u64,
     left: u64,
     records: Vec<[u8; N]>,
@@ -158,6 +171,11 @@ struct Source<const N: usize> {
 }
 
 impl<const N: usize> Source<N> {
+    /// So many records from a place in a file on.
+    fn in_file(file: &Arc<File>, at: u64, left: u64, each: usize) -> Self {
+        Self { file: Some(Arc::clone(file)), at, left, records: Vec::new(), next: 0, each }
+    }
+
     fn next(&mut self) -> io::Result<Option<[u8; N]>> {
         if self.next >= self.records.len() {
             self.records.clear();
