@@ -48,7 +48,7 @@ fn crc(bytes: &[u8]) -> u32 {
     })
 }
 
-fn part(name: &[u8; 4], body: &[u8]) -> Bytes {
+fn part(name: [u8; 4], body: &[u8]) -> Bytes {
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
     let named = [&name[..], body].concat();
     [&length[..], &named, &crc(&named).to_be_bytes()].concat()
@@ -134,8 +134,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (number, file) in (0..).zip(&files) {
         let picture = std::fs::read(file)?;
         let edits: &[Edit] = match &picture {
-            jpg if jpg.starts_with(b"\xff\xd8\xff") => &jpeg,
-            other if other.starts_with(b"\x89PNG\r\n\x1a\n") => &png,
+            it if it.starts_with(b"\xff\xd8\xff") => &jpeg,
+            it if it.starts_with(b"\x89PNG\r\n\x1a\n") => &png,
             _ => continue,
         };
         if !seen.insert(Digest::of(&picture)) {
@@ -170,5 +170,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A text in a PNG.
 fn tell(text: &[u8]) -> Bytes {
-    part(b"tEXt", &[&b"Description\0"[..], text].concat())
+    part(*b"tEXt", &[&b"Description\0"[..], text].concat())
 }

@@ -1,8 +1,9 @@
 //! What is kept of very many chunks: how long writing an archive of them takes, and how much memory,
-//! and looking them up in it.
+//! looking them up in it, and verifying it.
 //!
 //!     structures write CHUNKS MEMORY [FILE]    MEMORY in MiB; without FILE the archive is dropped
 //!     structures find FILE TIMES
+//!     structures verify FILE MEMORY
 //!
 //! Values have 65 bytes, the fewest that are stored apart, and one in twenty has four chunks of that
 //! length; one row in ten has a value from anywhere before. All of it goes the way of any row.
@@ -10,6 +11,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pgark::format::batch::BatchBuilder;
@@ -17,7 +19,9 @@ use pgark::format::digest::Digest;
 use pgark::format::manifest::{Column, Key, Manifest, Name, Source, Table, TypeKind, TypeRef};
 use pgark::format::reader::Archive;
 use pgark::format::writer::{ArchiveWriter, WriterOptions};
-use pgark::io::Scratch;
+use pgark::io::{DiskFile, ReadAt, Scratch};
+use pgark::progress::Silent;
+use pgark::verify::VerifyOptions;
 
 const PIECE: usize = 65;
 
@@ -108,7 +112,7 @@ fn write(chunks: u64, memory: usize, file: Option<&str>) -> Result<(), Box<dyn s
         written.chunks,
         written.bytes,
         began.elapsed().as_secs_f64(),
-        (began.elapsed() - rows).as_secs_f64(),
+        began.elapsed().as_secs_f64() - rows.as_secs_f64(),
         peak()
     );
     writeln!(io::stdout(), "{told}")?;
@@ -141,6 +145,20 @@ fn find(file: &str, times: u64) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+fn verify(file: &str, memory: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(Path::new(file))?);
+    let options = VerifyOptions { memory: memory << 20, ..VerifyOptions::default() };
+    let began = Instant::now();
+    let report = pgark::verify::run(&disk, &options, &Silent)?;
+    if let Some(finding) = report.findings.first() {
+        return Err(finding.to_string().into());
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let told = format!("{} chunks: {seconds:.1} s, peak {} MiB", report.chunks, peak());
+    writeln!(io::stdout(), "{told}")?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -148,6 +166,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["write", chunks, memory] => write(chunks.parse()?, memory.parse()?, None),
         ["write", chunks, memory, file] => write(chunks.parse()?, memory.parse()?, Some(file)),
         ["find", file, times] => find(file, times.parse()?),
-        _ => Err("structures write CHUNKS MEMORY [FILE] | structures find FILE TIMES".into()),
+        ["verify", file, memory] => verify(file, memory.parse()?),
+        _ => {
+            Err("structures write CHUNKS MEMORY [FILE] | find FILE TIMES | verify FILE MEMORY"
+                .into())
+        }
     }
 }

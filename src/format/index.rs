@@ -31,6 +31,9 @@ pub enum IndexError {
     /// A reserved byte is not zero.
     #[error("a reserved byte is not zero")]
     Reserved,
+    /// The medium does not give back what was there before.
+    #[error("its bytes could be read once, and not again")]
+    Unreadable,
     /// The counts and the length disagree.
     #[error("its length does not fit the number of its records")]
     Length,
@@ -67,6 +70,18 @@ impl IndexBytes {
             Self::Paged(paged) => paged.read(at),
         }
     }
+
+    fn fault(&self) -> Option<&io::Error> {
+        match self {
+            Self::Owned(_) => None,
+            Self::Paged(paged) => paged.fault(),
+        }
+    }
+
+    /// Why something is not there: for this reason, unless bytes could not be read.
+    fn wrong(&self, reason: IndexError) -> IndexError {
+        self.fault().map_or(reason, |_| IndexError::Unreadable)
+    }
 }
 
 /// An index whose header and length are right. Its records are checked when they are read.
@@ -84,7 +99,7 @@ impl Index {
     /// # Errors
     /// See [`IndexError`].
     pub fn parse(bytes: IndexBytes) -> Result<Self, IndexError> {
-        let header: [u8; HEADER] = bytes.read(0).ok_or(IndexError::Length)?;
+        let header = bytes.read::<HEADER>(0).ok_or_else(|| bytes.wrong(IndexError::Length))?;
         let mut at = Fields(&header);
         if at.take::<8>() != *MAGIC {
             return Err(IndexError::Magic);
@@ -125,10 +140,7 @@ impl Index {
     /// Why part of it could not be read again after its digest was found right. Then what was said
     /// not to be there may be there.
     pub fn fault(&self) -> Option<&io::Error> {
-        match &self.bytes {
-            IndexBytes::Owned(_) => None,
-            IndexBytes::Paged(paged) => paged.fault(),
-        }
+        self.bytes.fault()
     }
 
     fn chunk_at(&self, number: u64) -> Option<u64> {
@@ -160,7 +172,7 @@ impl Index {
         let wrong = IndexError::Record { section: "entries", number };
         let offset = number.checked_mul(56).and_then(|at| at.checked_add(64));
         let record = self.record::<ENTRY>(offset).filter(|_| number < self.counts.entries);
-        let record = record.ok_or(wrong)?;
+        let record = record.ok_or_else(|| self.bytes.wrong(wrong))?;
         let mut at = Fields(&record);
         let kind = u16::from_le_bytes(at.take());
         let base = u16::from_le_bytes(at.take());
@@ -186,7 +198,7 @@ impl Index {
     pub fn chunk(&self, number: u64) -> Result<ChunkRecord, IndexError> {
         let wrong = IndexError::Record { section: "chunks", number };
         let record = self.record(self.chunk_at(number)).filter(|_| number < self.counts.chunks);
-        record.as_ref().map(ChunkRecord::decode).ok_or(wrong)
+        record.as_ref().map(ChunkRecord::decode).ok_or_else(|| self.bytes.wrong(wrong))
     }
 
     /// The blob of this number, in the order of digests.
@@ -196,7 +208,7 @@ impl Index {
     pub fn blob(&self, number: u64) -> Result<BlobRecord, IndexError> {
         let wrong = IndexError::Record { section: "blobs", number };
         let record = self.record(self.blob_at(number)).filter(|_| number < self.counts.blobs);
-        record.as_ref().map(BlobRecord::decode).ok_or(wrong)
+        record.as_ref().map(BlobRecord::decode).ok_or_else(|| self.bytes.wrong(wrong))
     }
 
     /// The number of the chunk that a record of the blobs' chunks names.
@@ -206,7 +218,8 @@ impl Index {
     pub fn blob_chunk(&self, number: u64) -> Result<u64, IndexError> {
         let wrong = IndexError::Record { section: "blob chunks", number };
         let record = self.record::<BLOB_CHUNK>(self.blob_chunk_at(number));
-        let record = record.filter(|_| number < self.counts.blob_chunks).ok_or(wrong)?;
+        let record = record.filter(|_| number < self.counts.blob_chunks);
+        let record = record.ok_or_else(|| self.bytes.wrong(wrong))?;
         Ok(u32::from_le_bytes(record).into())
     }
 
@@ -217,7 +230,8 @@ impl Index {
     pub fn segment(&self, number: u64) -> Result<SegmentRecord, IndexError> {
         let wrong = IndexError::Record { section: "segments", number };
         let record = self.record::<SEGMENT>(self.segment_at(number));
-        let record = record.filter(|_| number < self.counts.segments).ok_or(wrong)?;
+        let record = record.filter(|_| number < self.counts.segments);
+        let record = record.ok_or_else(|| self.bytes.wrong(wrong))?;
         let mut at = Fields(&record);
         Ok(SegmentRecord { entry: at.u32(), rows: at.u32() })
     }

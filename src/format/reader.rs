@@ -28,7 +28,7 @@ use crate::io::ReadAt;
 /// Features of the manifest's list that this version understands.
 pub const FEATURES: &[&str] = &[super::thin::FEATURE];
 /// An index up to this length is held in memory, a longer one is read where it is.
-const INDEX_IN_MEMORY: u64 = 32 << 20;
+const INDEX_IN_MEMORY: u64 = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 /// Bytes of unpacked packs that [`PackCache`] keeps.
 const CACHE: usize = 32 << 20;
 

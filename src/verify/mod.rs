@@ -38,6 +38,8 @@ pub(crate) mod tests;
 #[cfg(test)]
 mod tests_content;
 #[cfg(test)]
+mod tests_index;
+#[cfg(test)]
 mod tests_rules;
 #[cfg(test)]
 mod tests_thin;

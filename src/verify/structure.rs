@@ -9,7 +9,7 @@ use super::findings::{Finding, Findings};
 use super::{Context, VerifyError};
 use crate::format::cbor::CborError;
 use crate::format::digest::Digest;
-use crate::format::index::{EntryRecord, Index};
+use crate::format::index::{EntryRecord, Index, IndexError};
 use crate::format::limits::{self, BLOCK};
 use crate::format::line_ends::Change;
 use crate::format::manifest::Manifest;
@@ -177,6 +177,7 @@ fn index_finding(error: &OpenError) -> Finding {
         OpenError::Io(error) => return unreadable(error),
         OpenError::Place(_) => Code::MissingEntry,
         OpenError::Digest(_) => Code::IndexDigest,
+        OpenError::Index(IndexError::Unreadable) => Code::Unreadable,
         OpenError::TooNew(_) => Code::VersionTooNew,
         _ => Code::IndexMalformed,
     };
