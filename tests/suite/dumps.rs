@@ -179,7 +179,9 @@ fn compressions_of_custom_and_directory() {
 /// What is restored of the archive of a dump is what the dump was made of.
 #[test]
 fn restored_it_is_the_same_database() {
-    for (major, what) in [(15, What::Sample), (17, What::Types), (18, What::Objects)] {
+    for (major, what) in
+        [(15, What::Sample), (16, What::Objects), (17, What::Types), (18, What::Objects)]
+    {
         let it = Setting {
             server: crate::fidelity::server(major),
             folder: tempfile::tempdir().unwrap(),

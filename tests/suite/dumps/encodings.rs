@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Setting, digests, manifest, refused, run, taken};
 use crate::PGARK;
-use crate::support::{MAJORS, ok};
+use crate::support::{MAJORS, dump, ok};
 
 /// All of them, as a database may have them.
 const ENCODINGS: [&str; 27] = [
@@ -73,7 +73,7 @@ fn database(it: &Setting, encoding: &str) -> String {
 /// What an archive says of where it came from, but for what no dump says.
 fn source(archive: &std::path::Path) -> Value {
     let mut source = manifest(archive)["source"].take();
-    for field in ["snapshot_time", "lsn", "dump", "properties", "pg_dump_version"] {
+    for field in ["snapshot_time", "lsn", "dump", "properties"] {
         source.as_object_mut().unwrap().remove(field);
     }
     source
@@ -128,6 +128,22 @@ fn every_character_of_every_encoding() {
 fn every_version_writes_them() {
     for major in MAJORS {
         every_character(major, &["LATIN1", "LATIN9", "WIN1252", "KOI8R"]);
+    }
+}
+
+/// The SQL of the archive is UTF-8, and says so: a restore of it is the same database.
+#[test]
+fn restored_it_is_the_same() {
+    let it = Setting::new(16);
+    let source = database(&it, "WIN1251");
+    it.server.psql(&source, CHARACTERS);
+    for (file, args) in [("a.sql", &[][..]), ("b.dump", &["-Fc"])] {
+        let archive = taken(&it.dump(&source, file, args));
+        let target = database(&it, "WIN1251");
+        let mut tool = it.server.pgark(PGARK);
+        ok(tool.arg("restore").arg(&archive).args(["--to", &target]));
+        let dumped = |database: &str| it.server.pg_dump(database, &["--encoding=UTF8"]);
+        dump::assert_same(&dumped(&source), &dumped(&target), file);
     }
 }
 
