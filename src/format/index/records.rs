@@ -32,7 +32,7 @@ pub struct EntryRecord {
     /// A parity entry's number; 0 for all others.
     pub number: u32,
     /// Offset of its body in the file: its header is 512 bytes before. Of an object of a base, where
-    /// that object is in the joined file ([`super::thin::Joined`]): see [`Self::in_base`].
+    /// that object is in the joined file ([`crate::format::thin::Joined`]): see [`Self::in_base`].
     pub offset: u64,
     /// Length of its body.
     pub length: u64,
