@@ -82,6 +82,17 @@ def removed(luck, data):
     return data[:at] + data[at + 512:]
 
 
+def cuts(luck, data):
+    for _ in range(3):
+        at, length = luck.randrange(len(data)), luck.randrange(1, 4096)
+        data = data[:at] + (luck.randbytes(length) + data[at:] if luck.randrange(2) else data[at + length:])
+    return data
+
+
+def as_text(luck, data):
+    return data.replace(b"\n", b"\r\n")
+
+
 def appended(luck, data):
     return data + luck.randbytes(1000)
 
@@ -95,6 +106,8 @@ KINDS = [
     ("up to half missing at the end", cut),
     ("one byte inserted", inserted),
     ("512 bytes taken out", removed),
+    ("3 cuts: up to 4 kB put in or taken out", cuts),
+    ("sent in text mode", as_text),
     ("1000 bytes appended", appended),
 ]
 

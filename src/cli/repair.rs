@@ -137,7 +137,11 @@ fn words(typed: &Repair, done: &Repaired, took: Duration, paint: Paint) -> Strin
 
 fn list(out: &mut String, stretches: &[Stretch]) {
     for Stretch { offset, length, what } in stretches.iter().take(SHOWN) {
-        _ = writeln!(out, "    at byte {offset}, {length} bytes: {what}");
+        // What is about the file as a whole is at no place.
+        _ = match (offset, length) {
+            (0, 0) => writeln!(out, "    {what}"),
+            _ => writeln!(out, "    at byte {offset}, {length} bytes: {what}"),
+        };
     }
     if let Some(more) = stretches.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         _ = writeln!(out, "    and {more} more (see --json)");

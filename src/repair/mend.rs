@@ -39,9 +39,10 @@ pub fn mend(
                 let added = lines.added;
                 let view = Undone::new(file, lines);
                 let report = as_it_stands(&view, target, progress)?;
-                let mut report = match report.whole {
-                    true => report,
-                    false => moved_back(&view, report, target, progress)?,
+                let mut report = if report.whole {
+                    report
+                } else {
+                    moved_back(&view, report, target, progress)?
                 };
                 let what = Change::Returned.what();
                 let what = format!("{what}, as a transfer in text mode does: {added} taken out");

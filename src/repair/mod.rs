@@ -14,6 +14,8 @@ mod whole;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_campaign;
+#[cfg(test)]
 mod tests_salvage;
 #[cfg(test)]
 mod tests_thin;

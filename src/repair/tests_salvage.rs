@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::salvage::salvage;
-use super::tests::{archive, archive_of, manifest, noise, verdict};
+use super::tests::{archive, archive_of, archive_with, manifest, noise, verdict};
 use super::*;
 use crate::format::batch::BatchBuilder;
 use crate::format::digest::Digest;
@@ -224,6 +224,37 @@ fn an_archive_within_an_archive() {
     let (_, archive) = salvaged(both).unwrap();
     assert_eq!(all_rows(&archive), all_rows(&opened));
     assert_eq!(archive.manifest().large_objects, None);
+}
+
+/// A value that holds an entry of rows, made in the same second: they are the value's, not the table's.
+#[test]
+fn an_entry_within_a_value() {
+    let inner = archive(&[40], None);
+    let entries = boundaries(&Archive::from_file(Arc::new(inner.clone())).unwrap());
+    let rows = entries.iter().find(|at| inner[**at..].starts_with(b"objects/")).unwrap();
+    let entry = &inner[*rows..*rows + 1024];
+    let value = [&noise(20_001, 5), entry, &noise(20_000, 6)].concat();
+    let good = archive_with(1_700_000_000, std::iter::once(value), None);
+    assert!(good.windows(1024).any(|window| window == entry), "it is not stored as it is");
+    let opened = Archive::from_file(Arc::new(good.clone())).unwrap();
+    let end = usize::try_from(opened.seal().index.offset).unwrap() - 512;
+    let (result, archive) = salvaged(good[..end].to_vec()).unwrap();
+    assert_eq!((result.rows_kept, result.rows_lost), (1, 0), "{result:#?}");
+    assert_eq!(archive.manifest().large_objects.unwrap().rows, 1);
+}
+
+/// Bytes are missing within an entry, so that those behind it stand where it should still be.
+#[test]
+fn entries_that_stand_within_one_that_is_damaged() {
+    let good = archive(&[4_100_000, 3_000_000, 700, 500], None);
+    let begins = noise(64, 1);
+    let at = good.windows(64).position(|window| window == begins).unwrap() + 1_000_000;
+    let bad = [&good[..at], &good[at + 30_000..]].concat();
+    let (result, archive) = salvaged(bad).unwrap();
+    // The second value begins in the damaged pack, if it has room.
+    assert!(result.rows_kept >= 2 && result.rows_lost >= 1, "{result:#?}");
+    assert_eq!(result.rows_kept + result.rows_lost, 4);
+    assert_eq!(archive.manifest().large_objects.unwrap().rows, result.rows_kept);
 }
 
 /// Where in `bytes` the value of `size` bytes stands, as it is where it does not compress.

@@ -6,7 +6,6 @@
 mod support;
 
 mod asked;
-mod campaign;
 mod catalog;
 mod check;
 mod cli;

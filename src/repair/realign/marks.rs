@@ -267,9 +267,10 @@ fn is_beside(file: &dyn ReadAt, head: &Head, at: u64, behind: bool) -> bool {
     let wide = |n: u32| usize::try_from(n).unwrap_or(0);
     let shard = u64::from(layout.shard);
     let sums = head.checksums.get(wide(layout.data)..).unwrap_or_default();
-    let (from, sum) = match behind {
-        true => (at.checked_add(head.bytes()), sums.first()),
-        false => (at.checked_sub(shard), sums.last()),
+    let (from, sum) = if behind {
+        (at.checked_add(head.bytes()), sums.first())
+    } else {
+        (at.checked_sub(shard), sums.last())
     };
     let mut bytes = vec![0; wide(layout.shard)];
     from.is_some_and(|from| file.read_exact_at(&mut bytes, from).is_ok())

@@ -88,9 +88,9 @@ impl<'a> Search<'a> {
                     is_there(self.file, from, to, size, shift, sum, &mut Vec::new())
                 })
             };
-            let first = (run.start..shard).rev().take_while(|number| is(*number)).last();
-            let last = (shard + 1..run.end).take_while(|number| is(*number)).last();
-            let found = first.unwrap_or(shard)..last.unwrap_or(shard) + 1;
+            let from = (run.start..shard).rev().take_while(|number| is(*number)).last();
+            let to = (shard + 1..run.end).take_while(|number| is(*number)).last();
+            let found = from.unwrap_or(shard)..to.unwrap_or(shard) + 1;
             pieces.add(place(head, found.start).0, place(head, found.end - 1).1, shift);
             for number in found.clone() {
                 if let Some(lost) = lost.shards.get_mut(number) {
@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
         let behind = gap.behind.map_or(gap.before.shift, |piece| piece.shift);
         let mut out = vec![gap.before.shift, behind];
         let headers = self.headers(gap)?;
-        self.by_headers(gap, &headers, &mut out);
+        by_headers(gap, &headers, &mut out);
         self.by_framing(gap, &headers, &mut out);
         let known = [gap.before.shift, behind];
         let mut around = |step: i64, times: i64| {
@@ -182,26 +182,6 @@ impl<'a> Search<'a> {
         };
         headers(self.file, from, gap.to.saturating_add(BEFORE), &mut take, &Silent)?;
         Ok(out)
-    }
-
-    /// Each header says where the next one was.
-    fn by_headers(&self, gap: &Gap, headers: &[Header], out: &mut Vec<Shift>) {
-        let within = |header: &&Header| header.at >= gap.from && header.at < gap.to;
-        let last = headers.iter().rev().find(|header| header.at < gap.from);
-        let mut next = last.and_then(|header| {
-            header.at.checked_add_signed(-gap.before.shift)?.checked_add(header.span())
-        });
-        for header in headers.iter().filter(within) {
-            out.extend(next.and_then(|next| marks::shift(header.at, next)));
-            next = next.and_then(|next| next.checked_add(header.span()));
-        }
-        let Some(behind) = gap.behind else { return };
-        let first = headers.iter().find(|header| header.at >= gap.to);
-        let mut was = first.and_then(|header| header.at.checked_add_signed(-behind.shift));
-        for header in headers.iter().rev().filter(within) {
-            was = was.and_then(|was| was.checked_sub(header.span()));
-            out.extend(was.and_then(|was| marks::shift(header.at, was)));
-        }
     }
 
     /// Bytes that are stored as they are have three of framing in front of each 128 KiB.
@@ -255,6 +235,26 @@ impl<'a> Search<'a> {
         let was = at.checked_add_signed(-gap.before.shift)?;
         // The header of the first block; raw byte 0 stands behind it.
         was.checked_add(u64::try_from(length).ok()? + raw::position(0) - 3)
+    }
+}
+
+/// Each header says where the next one was.
+fn by_headers(gap: &Gap, headers: &[Header], out: &mut Vec<Shift>) {
+    let within = |header: &&Header| header.at >= gap.from && header.at < gap.to;
+    let last = headers.iter().rev().find(|header| header.at < gap.from);
+    let mut next = last.and_then(|header| {
+        header.at.checked_add_signed(-gap.before.shift)?.checked_add(header.span())
+    });
+    for header in headers.iter().filter(within) {
+        out.extend(next.and_then(|next| marks::shift(header.at, next)));
+        next = next.and_then(|next| next.checked_add(header.span()));
+    }
+    let Some(behind) = gap.behind else { return };
+    let first = headers.iter().find(|header| header.at >= gap.to);
+    let mut was = first.and_then(|header| header.at.checked_add_signed(-behind.shift));
+    for header in headers.iter().rev().filter(within) {
+        was = was.and_then(|was| was.checked_sub(header.span()));
+        out.extend(was.and_then(|was| marks::shift(header.at, was)));
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! It takes a while, and so runs only when it is asked for:
 //!
-//! `cargo test --release --test suite campaign -- --ignored --nocapture`
+//! `cargo test --release --lib campaign -- --ignored --nocapture`
 //!
 //! `PGARK_TRIES` (20 of each kind), `PGARK_SEED` (1) and `PGARK_MEGABYTES` (320) change it. The same
 //! numbers give the same damage at the same places.
@@ -12,14 +12,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgark::format::batch::BatchBuilder;
-use pgark::format::manifest::{Column, Manifest, Name, Source, Table, TypeKind, TypeRef};
-use pgark::format::parity::Protection;
-use pgark::format::writer::{ArchiveWriter, WriterOptions};
-use pgark::io::ReadAt;
-use pgark::progress::Silent;
-use pgark::repair;
-use pgark::verify::{self, Level, VerifyOptions};
+use crate::format::batch::BatchBuilder;
+use crate::format::manifest::{Column, Manifest, Name, Source, Table, TypeKind, TypeRef};
+use crate::format::parity::Protection;
+use crate::format::writer::{ArchiveWriter, WriterOptions};
+use crate::io::ReadAt;
+use crate::progress::Silent;
+use crate::repair;
+use crate::verify::{self, Level, VerifyOptions};
 
 /// Numbers that are the same every time.
 struct Luck(u64);
@@ -27,7 +27,7 @@ struct Luck(u64);
 impl Luck {
     fn of(seed: u64, kind: &str, number: u64) -> Self {
         let text = format!("{seed} {kind} {number}");
-        let digest = pgark::format::digest::Digest::of(text.as_bytes());
+        let digest = crate::format::digest::Digest::of(text.as_bytes());
         Self(u64::from_le_bytes(*digest.0.first_chunk().unwrap()) | 1)
     }
 
@@ -248,6 +248,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
+#[expect(clippy::cast_precision_loss, reason = "of a length in megabytes")]
 #[ignore = "takes a quarter of an hour: see above how to run it"]
 fn a_large_archive() {
     let (tries, seed) = (number("PGARK_TRIES", 20), number("PGARK_SEED", 1));
