@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--scale", type=float, default=0.03, help="gigabytes of images (default: 0.03)")
     parser.add_argument("--tries", type=int, default=20, help="of each kind of damage (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="(default: 1)")
+    parser.add_argument("--only", default="", help="kinds of damage whose name has this in it")
     parser.add_argument("--no-peers", action="store_true", help="pgark alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pgark-damage.") as work:
@@ -118,6 +119,8 @@ def campaign(options, subjects):
     print("|---|---|" + "---|" * len(columns))
     missed = 0
     for name, damage in KINDS:
+        if options.only not in name:
+            continue
         seen = dict.fromkeys(columns, 0)
         for number in range(options.tries):
             for subject in subjects:

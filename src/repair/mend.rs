@@ -45,7 +45,8 @@ pub fn mend(
                     moved_back(&view, report, target, progress)?
                 };
                 let what = Change::Returned.what();
-                let what = format!("{what}, as a transfer in text mode does: {added} taken out");
+                let what =
+                    format!("{what}, as a transfer in text mode does: {added} bytes taken out");
                 report.repaired.push(Stretch { offset: 0, length: report.bytes, what });
                 report
             }
