@@ -246,7 +246,7 @@ impl Sweep<'_> {
             let last = self.last;
             let mut shifts = std::iter::once(&last).chain(shifts.iter().filter(|s| **s != last));
             let shift = shifts
-                .find(|shift| is_there(self.file, from, to, shard, **shift, sum, &mut buffer));
+                .find(|shift| is_there(self.file, from, to, shard, **shift, *sum, &mut buffer));
             if let Some(shift) = shift {
                 self.pieces.add(from, to, *shift);
                 self.last = *shift;
@@ -265,7 +265,7 @@ fn is_there(
     to: u64,
     shard: u64,
     shift: Shift,
-    sum: &Checksum,
+    sum: Checksum,
     buffer: &mut Vec<u8>,
 ) -> bool {
     let wide = |n: u64| usize::try_from(n).unwrap_or(0);
@@ -273,5 +273,5 @@ fn is_there(
     buffer.resize(wide(shard), 0);
     let part = buffer.get_mut(..wide(to - from)).unwrap_or_default();
     let read = from.checked_add_signed(shift).map(|at| file.read_exact_at(part, at));
-    matches!(read, Some(Ok(()))) && checksum(buffer) == *sum
+    matches!(read, Some(Ok(()))) && checksum(buffer) == sum
 }

@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
                 let (from, to, size) = place(head, number);
                 let sum = head.checksums.get(number);
                 sum.is_some_and(|sum| {
-                    is_there(self.file, from, to, size, shift, sum, &mut Vec::new())
+                    is_there(self.file, from, to, size, shift, *sum, &mut Vec::new())
                 })
             };
             let from = (run.start..shard).rev().take_while(|number| is(*number)).last();
@@ -137,7 +137,7 @@ impl<'a> Search<'a> {
             let shifts: Vec<Shift> = shifts.iter().filter(possible).take(room).copied().collect();
             let file = self.file;
             let found = shifts.par_iter().enumerate().find_first(|(_, shift)| {
-                is_there(file, from, to, size, **shift, sum, &mut Vec::new())
+                is_there(file, from, to, size, **shift, *sum, &mut Vec::new())
             });
             let tried = found.map_or(shifts.len(), |(number, _)| number + 1);
             self.left = self.left.saturating_sub(size * u64::try_from(tried).unwrap_or(u64::MAX));
