@@ -90,6 +90,36 @@ fn blobs_of_every_size_come_back_and_repeats_are_stored_once() {
     assert_eq!(read(bytes, &data), twice);
 }
 
+/// Stretches of rows that come again are one object, too.
+#[test]
+fn rows_that_come_again_are_stored_once() {
+    let line =
+        |bytes: &[u8]| bytes.iter().fold(String::new(), |line, byte| format!("{line}{byte:02x}"));
+    let rows: Vec<String> = noise(4_000_000, 9).chunks(60).map(line).collect();
+    let written = |times: usize| {
+        let options = WriterOptions { created: 1, memory: 1 << 20 };
+        let mut writer = ArchiveWriter::create(Vec::new(), &options).unwrap();
+        writer.schema(b"", b"", &manifest()).unwrap();
+        writer.begin_table(None).unwrap();
+        for _ in 0..times {
+            for part in rows.chunks(10_000) {
+                let text = part.join("\n") + "\n";
+                writer.batch(&Batch::from_copy_text(text.into_bytes()).unwrap()).unwrap();
+            }
+        }
+        let data = writer.end_table().unwrap();
+        (writer.finish(manifest()).unwrap().0, data)
+    };
+    let ((once, one), (thrice, three)) = (written(1), written(3));
+    assert!(one.segments > 4 && three.segments > 2 * one.segments);
+    // What differs is where one stretch meets the next.
+    assert!(thrice.len() < once.len() * 3 / 2, "{} against {}", thrice.len(), once.len());
+    let archive = Archive::from_file(std::sync::Arc::new(thrice)).unwrap();
+    let text: Vec<u8> =
+        (0..three.segments).flat_map(|number| archive.segment(number).unwrap()).collect();
+    assert!(rows::rows(&text).eq(rows.iter().cycle().take(3 * rows.len()).map(String::as_bytes)));
+}
+
 #[test]
 fn the_cut_into_batches_leaves_no_trace() {
     let blobs: Vec<_> =
