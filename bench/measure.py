@@ -79,7 +79,7 @@ def measure(options, server, work):
         wall, own, other, peak, length = (statistics.median(column) for column in zip(*runs))
         times[name], sizes[name] = wall, length
         stored = f"{length / 1e6:,.0f} MB" if length else ""
-        print(f"| {name} | {wall:.2f} s | {own:.2f} s | {other:.2f} s | {peak >> 20} MiB | {stored} |")
+        print(f"| {name} | {wall:.2f} s | {own:.2f} s | {other:.2f} s | {int(peak) >> 20} MiB | {stored} |")
     print()
     for ours, theirs in RATIOS:
         if ours in times and theirs in times:
