@@ -110,8 +110,8 @@ fn rows_that_come_again_are_stored_once() {
         let data = writer.end_table().unwrap();
         (writer.finish(manifest()).unwrap().0, data)
     };
-    let ((once, one), (thrice, three)) = (written(1), written(3));
-    assert!(one.segments > 4 && three.segments > 2 * one.segments);
+    let ((once, first), (thrice, three)) = (written(1), written(3));
+    assert!(first.segments > 4 && three.segments > 2 * first.segments);
     // What differs is where one stretch meets the next.
     assert!(thrice.len() < once.len() * 3 / 2, "{} against {}", thrice.len(), once.len());
     let archive = Archive::from_file(std::sync::Arc::new(thrice)).unwrap();
