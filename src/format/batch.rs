@@ -139,11 +139,6 @@ impl Batch {
     pub fn text(&self) -> &[u8] {
         &self.text
     }
-
-    /// Bytes it holds in memory.
-    pub fn cost(&self) -> usize {
-        self.text.len() + self.data.len() + 64 * (self.candidates.len() + self.blobs.len())
-    }
 }
 
 /// Makes a batch, field by field.
@@ -233,6 +228,7 @@ impl BatchBuilder {
     /// A `bytea` field whose bytes stand at this place of the run that [`BatchBuilder::finish_in`]
     /// will be given. All blobs of a batch are given like this, or none.
     pub fn blob_in(&mut self, run: &[u8], place: Range<usize>) {
+        debug_assert!(self.data.is_empty(), "a blob in a run beside one that was copied");
         self.bytea(run.get(place.clone()).unwrap_or_default(), Some(place.start));
     }
 

@@ -11,21 +11,9 @@ use super::batch::{Batch, BatchBuilder};
 use super::bounds::Bounds;
 use super::manifest::Name;
 use super::reader::Archive;
-use super::tests::manifest;
+use super::tests::{manifest, noise};
 use super::writer::{ArchiveWriter, WriteError, WriterOptions};
 use crate::io::Scratch;
-
-/// Bytes that nothing makes shorter; equal for equal seeds.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let step = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(step).flatten().take(length).collect()
-}
 
 /// How an archive is written.
 struct How {

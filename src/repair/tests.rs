@@ -11,6 +11,7 @@ use super::*;
 use crate::format::batch::BatchBuilder;
 use crate::format::manifest::{Manifest, Name, Source};
 use crate::format::parity::Protection;
+pub(super) use crate::format::tests::noise;
 use crate::format::writer::{ArchiveWriter, WriterOptions};
 use crate::progress::Silent;
 
@@ -23,17 +24,6 @@ pub(super) fn manifest() -> Manifest {
         source: Source { encoding: "UTF8".into(), ..Source::default() },
         ..Manifest::default()
     }
-}
-
-pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let step = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(step).flatten().take(length).collect()
 }
 
 /// Large objects of these sizes.

@@ -75,14 +75,7 @@ pub(crate) fn words(length: usize) -> Vec<u8> {
 }
 
 pub(crate) fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let step = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(step).flatten().take(length).collect()
+    crate::format::tests::noise(length, 1)
 }
 
 /// A category and its sub-categories, images, and items with a composite reference.

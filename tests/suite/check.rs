@@ -431,25 +431,13 @@ fn what_was_lost_since() {
 /// Every field that `--json` prints is in `docs/json.md`.
 #[test]
 fn the_document_names_every_field() {
-    fn fields(value: &Value, all: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
     let setting = Setting::sample(16);
     let file = setting.archive(Some(&root().join("fixtures/sample/pgark.toml")));
     setting.psql("DELETE FROM image WHERE id < 9; UPDATE \"user\" SET email = 'x' || email");
     let json = setting.json(1, &["--against", file.to_str().unwrap()]);
     let document = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
     let mut all = Vec::new();
-    fields(&json, &mut all);
+    crate::support::fields(&json, &mut all);
     for field in all {
         assert!(document.contains(&format!("`{field}`")), "{field}");
     }

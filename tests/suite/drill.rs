@@ -314,30 +314,18 @@ fn interrupted_twice() {
 /// Every field that `--json` prints is in `docs/json.md`.
 #[test]
 fn the_document_names_every_field() {
-    fn fields(value: &Value, all: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
     let document = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
     let place = Place::sample(16);
     let mut all = Vec::new();
-    fields(&place.json(16, 0, &[]), &mut all);
+    crate::support::fields(&place.json(16, 0, &[]), &mut all);
     let ran = place.drill(16, &["--keep", "--json"]);
     let kept: Value = serde_json::from_str(&ran.stdout).unwrap();
-    fields(&kept, &mut all);
+    crate::support::fields(&kept, &mut all);
     let folder = Path::new(kept["kept"]["folder"].as_str().unwrap());
     let pid = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
     ok(Command::new("kill").args(["-QUIT", pid.lines().next().unwrap()]));
     let ran = place.drill(14, &["--json"]);
-    fields(&serde_json::from_str(&ran.stdout).unwrap(), &mut all);
+    crate::support::fields(&serde_json::from_str(&ran.stdout).unwrap(), &mut all);
     for field in all {
         assert!(document.contains(&format!("`{field}`")), "{field}");
     }

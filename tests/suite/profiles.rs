@@ -396,18 +396,6 @@ fn what_is_not_kept_goes_and_the_newest_good_one_stays() {
 /// Every field that is printed of a profile is in `docs/json.md`.
 #[test]
 fn the_documents_name_every_field() {
-    fn fields(value: &serde_json::Value, all: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
     let it = Project::new(18);
     it.config("on_success = \"false\"\nkeep = { last = 1 }");
     let document = std::fs::read_to_string(crate::support::root().join("docs/json.md")).unwrap();
@@ -421,7 +409,7 @@ fn the_documents_name_every_field() {
         &["prune", "staging", "--json", "--yes"],
     ] {
         let mut all = Vec::new();
-        fields(&json(&it.run(args)), &mut all);
+        crate::support::fields(&json(&it.run(args)), &mut all);
         assert!(all.len() > 5, "{args:?}");
         for field in all {
             assert!(document.contains(&format!("`{field}`")), "{args:?}: {field}");

@@ -455,18 +455,6 @@ fn prepared_transactions_are_told() {
 /// Every field that `--json` prints is in `docs/json.md`.
 #[test]
 fn the_document_names_every_field() {
-    fn fields(value: &Value, all: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
     let document = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
     let section = document.split("\n## ").find(|part| part.starts_with("rescue\n")).unwrap();
     let place = Place::stopped(18);
@@ -482,11 +470,11 @@ fn the_document_names_every_field() {
     damaged::flip(file.last_key_value().unwrap().1, 1);
     let json = place.json(&place.path("volume"), 1, &["-o", "a.pgark"]);
     let mut all = Vec::new();
-    fields(&json, &mut all);
+    crate::support::fields(&json, &mut all);
     // The archive's own fields are those of `create`.
     let archive = &json["databases"][1]["archive"];
     let mut own = Vec::new();
-    fields(archive, &mut own);
+    crate::support::fields(archive, &mut own);
     assert!(own.len() > 10 && all.len() > 40);
     for field in all
         .into_iter()

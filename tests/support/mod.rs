@@ -279,6 +279,20 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// The names of all fields of a report, with those within others.
+pub(crate) fn fields(value: &serde_json::Value, all: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                all.push(name.clone());
+                fields(value, all);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
+        _ => {}
+    }
+}
+
 /// Without anything of a server in the environment.
 pub(crate) fn without_server(command: &mut Command) {
     for (name, _) in std::env::vars_os() {

@@ -40,18 +40,6 @@ fn the_documents_say_what_help_says() {
 /// Every field that `--json` prints is in `docs/json.md`.
 #[test]
 fn the_documents_name_every_json_field() {
-    fn fields(value: &serde_json::Value, all: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(map) => {
-                for (name, value) in map {
-                    all.push(name.clone());
-                    fields(value, all);
-                }
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, all)),
-            _ => {}
-        }
-    }
     let here = TempDir::new().unwrap();
     std::fs::copy(archive(here.path()), here.path().join("bad.pgark")).unwrap();
     damage(&here.path().join("bad.pgark"));
@@ -72,7 +60,7 @@ fn the_documents_name_every_json_field() {
     ] {
         let ran = pgark(here.path(), args);
         let mut all = Vec::new();
-        fields(&serde_json::from_str(&ran.stdout).unwrap(), &mut all);
+        crate::support::fields(&serde_json::from_str(&ran.stdout).unwrap(), &mut all);
         for field in all {
             assert!(document.contains(&format!("`{field}`")), "{args:?}: {field}");
         }

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// A folder that the server may make a tablespace in.
+fn make_space(server: &Server, space: &Path) {
+    std::fs::create_dir(space).unwrap();
+    if std::fs::metadata(server.socket_dir()).unwrap().uid() == 65534 {
+        ok(Command::new("chown").arg("65534").arg(space));
+    }
+}
+
 /// Beside the data directory, in a tar, elsewhere, nowhere.
 #[test]
 fn tablespaces() {
@@ -10,11 +18,8 @@ fn tablespaces() {
         let spaces = Place::new();
         let space = spaces.work.path().join("fast");
         let server = durable(major);
-        std::fs::create_dir(&space).unwrap();
+        make_space(&server, &space);
         std::fs::set_permissions(&space, std::fs::Permissions::from_mode(0o777)).unwrap();
-        if std::fs::metadata(server.socket_dir()).unwrap().uid() == 65534 {
-            ok(Command::new("chown").arg("65534").arg(&space));
-        }
         server.createdb("shop");
         server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", space.display()));
         server.psql(
@@ -63,10 +68,7 @@ fn a_tablespace_that_the_wal_makes() {
     let spaces = Place::new();
     let space = spaces.work.path().join("fast");
     let server = durable(17);
-    std::fs::create_dir(&space).unwrap();
-    if std::fs::metadata(server.socket_dir()).unwrap().uid() == 65534 {
-        ok(Command::new("chown").arg("65534").arg(&space));
-    }
+    make_space(&server, &space);
     server.createdb("shop");
     server.psql("postgres", "CHECKPOINT");
     server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", space.display()));
@@ -89,10 +91,7 @@ fn base_backups() {
         let spaces = Place::new();
         let space = spaces.work.path().join("fast");
         let server = durable(major);
-        std::fs::create_dir(&space).unwrap();
-        if std::fs::metadata(server.socket_dir()).unwrap().uid() == 65534 {
-            ok(Command::new("chown").arg("65534").arg(&space));
-        }
+        make_space(&server, &space);
         server.createdb("shop");
         server.psql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{}'", space.display()));
         server
